@@ -1,0 +1,77 @@
+# bpfboot. `make help` lists the targets; scripts/toolchain.sh holds the toolchain and its flags.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.SILENT:
+.DEFAULT_GOAL := build
+.PHONY: build objects run test lint bench install clean help
+MAKEFLAGS += --no-print-directory
+
+PREFIX ?= /usr
+ARGS ?=
+
+build: objects ## the static binary target/bpfboot, its eBPF objects inside
+	. scripts/toolchain.sh
+	need build
+	step static "Building target/bpfboot with $$toolchain" static build
+	built=target/static/$$musl/release/bpfboot
+	cmp -s "$$built" target/bpfboot || {
+		install -m 755 "$$built" target/bpfboot
+		printf 'target/bpfboot: %s bytes\n' "$$(stat -c %s target/bpfboot)"
+	}
+
+objects:
+	. scripts/toolchain.sh
+	need build
+	step ebpf "Building the eBPF objects with $$toolchain" ebpf build
+	mkdir -p target/ebpf
+	for name in edge trace; do
+		built=target/ebpf-build/bpfel-unknown-none/release/$$name object=target/ebpf/$$name.bpf.o
+		# Away with DWARF, and with the relocations of BTF that only a linker reads.
+		[[ $$object -nt $$built ]] || "$${objcopy[@]}" -g -R .rel.BTF -R .rel.BTF.ext "$$built" "$$object"
+	done
+
+run: build ## build, then apply the embedded default (needs root)
+	target/bpfboot apply $(ARGS)
+
+test: build ## build, then every test (needs root); ARGS="--test NAME" for some
+	. scripts/toolchain.sh
+	need test
+	mkdir -p target/test-objects
+	shopt -s nullglob
+	for source in tests/objects/*.bpf.c; do
+		object=target/test-objects/$$(basename "$$source" .c).o
+		[[ $$object -nt $$source ]] ||
+			clang -g -O2 -target bpf -I"/usr/include/$$(cc -print-multiarch)" -c "$$source" -o "$$object"
+	done
+	export BPFBOOT=$$PWD/target/bpfboot
+	step tests "Building the tests with $$toolchain" native test --no-run $(ARGS)
+	native test $(ARGS) -- --test-threads=1
+
+lint: objects ## formatting and clippy; a warning is an error
+	. scripts/toolchain.sh
+	need lint
+	cargo fmt --check
+	cargo fmt --check --manifest-path ebpf/Cargo.toml
+	cargo=$${RUSTC%/*}/cargo-clippy
+	native clippy --all-targets -- -D warnings
+	ebpf clippy -- -D warnings
+
+bench: build ## the measurements in benches/
+	for bench in benches/*.sh; do "$$bench"; done
+
+install: ## install what was built; DESTDIR= PREFIX=/usr
+	to=$(DESTDIR)$(PREFIX)
+	[[ -x target/bpfboot ]] || { echo "nothing is built yet: make" >&2; exit 1; }
+	install -Dm 755 target/bpfboot "$$to/bin/bpfboot"
+	shopt -s nullglob
+	for page in man/*.[58]; do install -Dm 644 "$$page" "$$to/share/man/man$${page##*.}/$${page##*/}"; done
+	for unit in units/*.service; do install -Dm 644 "$$unit" "$$to/lib/systemd/system/$${unit##*/}"; done
+	for file in bpfboot.toml.example* LICENSE*; do install -Dm 644 "$$file" "$$to/share/doc/bpfboot/$$file"; done
+
+clean: ## remove what was built, but not the toolchain
+	[[ ! -d target ]] || find target -mindepth 1 -maxdepth 1 ! -name toolchain -exec rm -rf {} +
+
+help: ## this list
+	sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10

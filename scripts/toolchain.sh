@@ -1,0 +1,186 @@
+# Sourced by the Makefile. The one place that chooses the Rust toolchain, installs what is
+# missing, and holds the compiler flags. Functions to call: need, step, ebpf, static, native.
+
+LLVM=22
+BPF_LINKER=0.13.0
+TOOLS=$PWD/target/toolchain
+cargo=cargo
+arch=$(uname -m)
+musl=$arch-unknown-linux-musl
+musl_lib=/usr/lib/$arch-linux-musl
+PATH+=:/usr/sbin:/sbin
+
+die() {
+    printf 'error: %s\n' "$*" >&2
+    exit 1
+}
+
+# step NAME TITLE COMMAND...: the output goes to a log; a heading once real work starts, a line
+# of it every ten seconds, its tail on failure. A command with nothing to do stays silent.
+step() {
+    local title=$2 log=target/log/$1.log next='' line
+    local work='^ *(Blocking|Compiling|Downloading|Installing|Locking|Reading|Updating) '
+    shift 2
+    mkdir -p target/log
+    "$@" 2>&1 </dev/null | while IFS= read -r line; do
+        printf '%s\n' "$line" >&3
+        if [[ ! $next && $line =~ $work ]]; then
+            printf '==> %s (log: %s)\n' "$title" "$log"
+            next=$((SECONDS + 10))
+        elif [[ $next ]] && ((SECONDS >= next)); then
+            printf '    %s\n' "${line:0:100}"
+            next=$((SECONDS + 10))
+        fi
+    done 3>"$log" || {
+        tail -n 60 "$log" >&2
+        die "$title failed; the whole log is $log"
+    }
+}
+
+# --- What must be installed ------------------------------------------------------------------
+
+missing=()
+want() { command -v "$1" >/dev/null || [[ -e $1 ]] || missing+=("$2"); }
+
+apt() {
+    local sudo=''
+    ((EUID == 0)) || sudo=sudo
+    DEBIAN_FRONTEND=noninteractive $sudo apt-get -y --no-install-recommends "$@"
+}
+
+# The package lists of a fresh machine are absent or stale: refresh them only then.
+fetch() { apt install "${missing[@]}" || { apt update && apt install "${missing[@]}"; }; }
+
+install_missing() {
+    ((${#missing[@]})) || return 0
+    command -v apt-get >/dev/null ||
+        die "please install: ${missing[*]} (a rustup nightly with rust-src, and bpf-linker, replace all of Rust and LLVM)"
+    step packages "Installing ${missing[*]}" fetch
+    missing=()
+    hash -r
+}
+
+# A rustup nightly that can build std, with a bpf-linker of the same LLVM, or else Debian's packages.
+choose() {
+    local root
+    root=$(rustup which rustc --toolchain nightly 2>/dev/null) && root=${root%/bin/rustc}
+    if [[ $root && -d $root/lib/rustlib/src/rust/library ]] && command -v bpf-linker >/dev/null; then
+        toolchain="rustup's nightly"
+        bpf_linker=bpf-linker
+        objcopy=(env "LD_LIBRARY_PATH=$root/lib" "$root"/lib/rustlib/*/bin/rust-objcopy)
+        build_core=(-Zbuild-std=core)
+    else
+        toolchain="Debian's Rust"
+        root=/usr
+        bpf_linker=$TOOLS/bin/bpf-linker
+        objcopy=(/usr/lib/llvm-$LLVM/bin/llvm-objcopy)
+        build_core=()
+    fi
+    RUSTC=$root/bin/rustc
+}
+
+# need GOAL...: install whatever the goals (build, test, lint) lack; quiet when that is nothing.
+need() {
+    local goal
+    choose
+    want cc gcc
+    want /usr/include/stdio.h libc6-dev
+    want "$musl_lib/rcrt1.o" musl-dev
+    want cargo cargo-web
+    if [[ $RUSTC == /usr/bin/rustc ]]; then
+        want /usr/bin/rustc rustc-web
+        want /usr/lib/rustlib/bpfel-unknown-none libstd-rust-web-dev-bpf
+        want /usr/lib/rustlib/src/rust/library rust-web-src
+        want "${objcopy[0]}" llvm-$LLVM
+        [[ -x $bpf_linker ]] || {
+            want /usr/lib/llvm-$LLVM/include/llvm-c llvm-$LLVM-dev
+            want /usr/lib/llvm-$LLVM/lib/libPolly.a libpolly-$LLVM-dev
+        }
+    fi
+    for goal; do
+        case $goal in
+        test)
+            want bpftool bpftool
+            want clang clang
+            want ethtool ethtool
+            want file file
+            want ip iproute2
+            want ps procps
+            want strace strace
+            want llvm-objdump llvm
+            want /usr/bin/time time
+            want /usr/include/bpf/bpf_helpers.h libbpf-dev
+            ;;
+        lint)
+            want "${RUSTC%/*}/cargo-clippy" rust-web-clippy
+            want rustfmt rustfmt-web
+            ;;
+        esac
+    done
+    install_missing
+    [[ $bpf_linker != "$TOOLS"/* || -x $bpf_linker ]] || build_bpf_linker
+    flags
+}
+
+# Unoptimised: it links two small objects, and builds in a third of the time. Both LLVM variables,
+# or its build takes any other llvm-config on PATH and finds no -lLLVM.
+build_bpf_linker() {
+    CARGO_PROFILE_DEV_DEBUG=false LLVM_PREFIX=/usr/lib/llvm-$LLVM LLVM_SYS_221_PREFIX=/usr/lib/llvm-$LLVM RUSTC=$RUSTC \
+        step bpf-linker "Building bpf-linker $BPF_LINKER with $toolchain" \
+        cargo install bpf-linker --version $BPF_LINKER --locked --debug --root "$TOOLS" \
+        --no-default-features --features llvm-$LLVM
+}
+
+# --- Flags ------------------------------------------------------------------------------------
+
+flags() {
+    # build-std, immediate-abort and trim-paths are unstable: a stable compiler takes them when it is told to.
+    export RUSTC RUSTC_BOOTSTRAP=1 BPFBOOT_EBPF_DIR=$PWD/target/ebpf
+    trim=(-Ztrim-paths --config 'profile.release.trim-paths="all"')
+
+    # aya 0.16 uses one method that became stable in 1.98. Older compilers know it as a feature.
+    before_1_98_rustc=() before_1_98_cargo=()
+    local minor
+    minor=$("$RUSTC" -V) && minor=${minor#* *.} && minor=${minor%%.*}
+    ((minor >= 98)) || {
+        before_1_98_rustc=('-Zcrate-attr=feature(result_option_map_or_default)' -Aunused-features)
+        before_1_98_cargo=(--ignore-rust-version)
+    }
+}
+
+# rustflags FLAG...: as cargo takes them, one byte 0x1f between two.
+rustflags() { local IFS=$'\x1f'; printf %s "$*"; }
+
+# The eBPF objects: BTF made by bpf-linker.
+ebpf() {
+    local command=$1
+    shift
+    (cd ebpf && CARGO_ENCODED_RUSTFLAGS=$(rustflags "-Clinker=$bpf_linker" -Clink-arg=--btf) \
+        "$cargo" "$command" --release --target bpfel-unknown-none --target-dir ../target/ebpf-build \
+        "${trim[@]}" "${build_core[@]}" "$@")
+}
+
+# The binary: static-pie on musl, std rebuilt for size, a panic is an abort without a message.
+# cc links it: musl-gcc knows no static-pie and would leave an interpreter in it.
+static() {
+    local command=$1 link
+    shift
+    # musl's std asks for -lunwind, of which nothing is used when a panic aborts at once.
+    mkdir -p "$TOOLS/lib"
+    [[ -e $TOOLS/lib/libunwind.a ]] || printf '!<arch>\n' >"$TOOLS/lib/libunwind.a"
+    link=(-Clinker=cc -Clink-self-contained=no -Ctarget-feature=+crt-static "-L$TOOLS/lib" "-L$musl_lib"
+        "-Zpre-link-args=-nostartfiles $musl_lib/rcrt1.o $musl_lib/crti.o" "-Clink-arg=$musl_lib/crtn.o"
+        -Clink-arg=-Wl,--build-id=none)
+    CARGO_ENCODED_RUSTFLAGS=$(rustflags "${link[@]}" -Zunstable-options -Cpanic=immediate-abort \
+        -Cforce-unwind-tables=no "${before_1_98_rustc[@]}") \
+        "$cargo" "$command" --release --target "$musl" --target-dir target/static \
+        -Zbuild-std=std,panic_abort -Zbuild-std-features= "${trim[@]}" "${before_1_98_cargo[@]}" "$@"
+}
+
+# The host crate for this machine's own libc: tests and lints.
+native() {
+    local command=$1
+    shift
+    CARGO_PROFILE_DEV_DEBUG=line-tables-only CARGO_ENCODED_RUSTFLAGS=$(rustflags "${before_1_98_rustc[@]}") \
+        "$cargo" "$command" --target-dir target/test "${before_1_98_cargo[@]}" "$@"
+}

@@ -1,0 +1,109 @@
+//! From a step's data to the rooms that know what to do: look, do, put back.
+
+use crate::{
+    error::Fault,
+    facts::Facts,
+    step::{Action, Must, Outcome, Step, Undo, Verdict},
+    tune::{self, knob, limit, mount, sysctl},
+};
+
+/// Looks at the kernel and says what a step would take; writes nothing.
+pub fn survey(step: &Step, facts: &Facts) -> Verdict {
+    let verdict = match &step.action {
+        Action::Mount(wish) => mount::survey(wish, facts),
+        Action::Sysctl { key, goal, allow_insecure, irreversible, partner } => {
+            let ask = sysctl::Ask { allow_insecure: *allow_insecure, irreversible: *irreversible, partner: partner.as_ref() };
+            sysctl::survey(key, goal, ask, facts)
+        }
+        Action::Knob { path, value } => knob::survey(path, value, facts),
+        Action::Limit { kind, wish } => limit::survey(*kind, *wish, facts),
+    };
+    match verdict {
+        Verdict::Blocked(fault) if step.if_available && tune::is_absence(&fault) => Verdict::Skip { why: fault.to_string() },
+        Verdict::Blocked(fault) if step.must == Must::BestEffort => Verdict::Skip { why: going_on(&fault) },
+        verdict => verdict,
+    }
+}
+
+fn going_on(fault: &Fault) -> String {
+    match fault.mend.is_empty() {
+        true => format!("{fault}; going on without it"),
+        false => format!("{fault}; going on without it (to have it: {})", fault.mend),
+    }
+}
+
+/// Does what the survey found to be needed.
+pub fn perform(step: &Step, verdict: Verdict, facts: &Facts) -> Outcome {
+    let (was, now) = match verdict {
+        Verdict::Already { is } => return Outcome::Already { is },
+        Verdict::Skip { why } => return Outcome::Skipped { why },
+        Verdict::Blocked(fault) => return Outcome::Failed(fault),
+        Verdict::Change { was, now } => (was, now),
+    };
+    let done = match &step.action {
+        Action::Mount(wish) => mount::apply(wish),
+        Action::Sysctl { key, goal, .. } => sysctl::apply(key, goal, &now),
+        Action::Knob { path, value } => knob::apply(path, value, facts),
+        Action::Limit { kind, wish } => limit::apply(*kind, *wish, facts),
+    };
+    match done {
+        Ok((now, note)) => Outcome::Done { was, now, note },
+        Err(fault) if step.if_available && tune::is_absence(&fault) => Outcome::Skipped { why: fault.to_string() },
+        Err(fault) if step.must == Must::BestEffort => Outcome::Skipped { why: going_on(&fault) },
+        Err(fault) => Outcome::Failed(fault),
+    }
+}
+
+/// What would put a step back, known before it is done. Nothing for limits, which end with this process, and for values
+/// that cannot be read.
+pub fn undo_of(step: &Step, verdict: &Verdict) -> Option<Undo> {
+    let Verdict::Change { was, now } = verdict else { return None };
+    Some(match &step.action {
+        Action::Sysctl { key, .. } => Undo::Sysctl { key: key.clone(), was: was.clone()?, wrote: now.clone() },
+        Action::Knob { path, .. } => Undo::Knob { path: path.clone(), was: was.clone()?, wrote: now.clone() },
+        Action::Mount(wish) => Undo::Unmount { fs: wish.fs, at: wish.fs.usual_place().to_owned() },
+        Action::Limit { .. } => return None,
+    })
+}
+
+/// Whether the kernel still holds what we wrote there, so that putting it back takes nothing from anybody.
+pub fn still_ours(undo: &Undo, facts: &Facts) -> bool {
+    match undo {
+        Undo::Sysctl { key, wrote, .. } => sysctl::current(key, facts).ok().flatten().is_some_and(|is| sysctl::same(&is, wrote)),
+        Undo::Knob { path, wrote, .. } => knob::current(path).is_some_and(|is| knob::equal(&is, wrote)),
+        Undo::Unmount { fs, at } => mount::is_mounted(*fs, at.as_ref()),
+        Undo::Pins { .. } => true,
+    }
+}
+
+/// What an undo is about, as the report names it.
+pub fn undo_id(undo: &Undo) -> String {
+    match undo {
+        Undo::Sysctl { key, .. } => format!("sysctl {key}"),
+        Undo::Knob { path, .. } => format!("knob {path}"),
+        Undo::Pins { root } => format!("pins {root}"),
+        Undo::Unmount { fs, at } => format!("mount {} {at}", fs.name()),
+    }
+}
+
+/// Puts back what a tuning step changed; the value it came back to. A value that is neither the old one nor the one we
+/// wrote belongs to somebody else by now, and stays: `None`.
+///
+/// # Errors
+/// The kernel refused, and the change stands.
+pub fn put_back(undo: &Undo, facts: &Facts) -> Result<Option<String>, Fault> {
+    match undo {
+        Undo::Sysctl { key, was, wrote } => match sysctl::current(key, facts)? {
+            Some(is) if sysctl::same(&is, was) => Ok(Some(was.clone())),
+            Some(is) if sysctl::same(&is, wrote) => sysctl::restore(key, was).map(|()| Some(was.clone())),
+            _ => Ok(None),
+        },
+        Undo::Knob { path, was, wrote } => match knob::current(path) {
+            Some(is) if knob::equal(&is, was) => Ok(Some(was.clone())),
+            Some(is) if knob::equal(&is, wrote) => knob::restore(path, was, facts).map(|()| Some(was.clone())),
+            _ => Ok(None),
+        },
+        Undo::Unmount { fs, at } => mount::undo_unmount(*fs, at).map(|()| Some("not mounted".to_owned())),
+        Undo::Pins { .. } => Ok(None),
+    }
+}

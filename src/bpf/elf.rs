@@ -1,0 +1,192 @@
+//! A first look at an object file: which programs, maps and globals it holds, by its section and symbol tables only.
+//!
+//! The plan is made from this, so it runs in the parent: it reads through the `object` crate, which checks every
+//! bound, and never interprets instructions or BTF. The deep parse is the loader child's.
+
+use std::{borrow::Cow, collections::BTreeMap, mem::offset_of};
+
+use object::{
+    Endianness, SectionIndex,
+    elf::{self, FileHeader64, SectionHeader64},
+    read::elf::{FileHeader, SectionHeader, SectionTable, Sym},
+};
+
+use super::kind::{Section, understand};
+use crate::error::{Cause, Fault};
+
+type Header = FileHeader64<Endianness>;
+
+/// A section larger than this is not a BPF section: sizes of .bss are only claimed, and aya-obj allocates what they
+/// claim (fault-matrix row 28).
+const SECTION_MAX: u64 = 16 << 20;
+
+/// What an object holds.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    /// Its programs, in the order of the symbol table.
+    pub programs: Vec<ProgramShape>,
+    /// Its maps by name, the sections of its globals among them.
+    pub maps: Vec<String>,
+    /// Its global variables with their sizes in bytes.
+    pub globals: BTreeMap<String, u64>,
+}
+
+/// One program of an object.
+#[derive(Clone, Debug)]
+pub struct ProgramShape {
+    /// Its symbol.
+    pub name: String,
+    /// Its section, as written.
+    pub section: String,
+    /// What the section says.
+    pub says: Section,
+}
+
+fn damaged(what: impl std::fmt::Display) -> Fault {
+    Fault::new(Cause::Object, format!("not a usable BPF object: {what}"))
+        .mend("rebuild it with clang -target bpf or aya-ebpf, and check the copy: sha256sum FILE")
+}
+
+fn header(bytes: &[u8]) -> Result<(&Header, Endianness), Fault> {
+    let header = Header::parse(bytes).map_err(|_| damaged("not a 64-bit ELF file"))?;
+    let endian = header.endian().map_err(damaged)?;
+    if (endian == Endianness::Big) != cfg!(target_endian = "big") {
+        return Err(damaged("built for the other byte order").mend("build it for this machine: clang -target bpf"));
+    }
+    match header.e_machine.get(endian) {
+        elf::EM_BPF | elf::EM_NONE => Ok((header, endian)),
+        machine => Err(damaged(format_args!("built for machine {machine}, not for BPF ({})", elf::EM_BPF))),
+    }
+}
+
+/// Looks into an object.
+///
+/// # Errors
+/// A [`Cause::Object`] fault that says what is wrong with the file.
+pub fn look(bytes: &[u8]) -> Result<Shape, Fault> {
+    let (header, endian) = header(bytes)?;
+    let sections = header.sections(endian, bytes).map_err(damaged)?;
+    for (_, section) in sections.enumerate() {
+        let size = section.sh_size.get(endian);
+        if size > SECTION_MAX {
+            return Err(damaged(format_args!("a section claims {size} bytes; {SECTION_MAX} is the most")));
+        }
+        section.data(endian, bytes).map_err(damaged)?;
+    }
+    let symbols = sections.symbols(endian, bytes, elf::SHT_SYMTAB).map_err(damaged)?;
+    let mut shape = Shape { programs: Vec::new(), maps: Vec::new(), globals: BTreeMap::new() };
+    for symbol in symbols.iter() {
+        let index = SectionIndex(usize::from(symbol.st_shndx(endian).0));
+        let Ok(header) = sections.section(index) else { continue };
+        let name = String::from_utf8_lossy(symbol.name(endian, symbols.strings()).unwrap_or_default()).into_owned();
+        if name.is_empty() {
+            continue;
+        }
+        let section = section_name(&sections, header, endian);
+        match symbol.st_type() {
+            elf::STT_FUNC if is_program(header, &section, endian) => {
+                let says = understand(&section);
+                shape.programs.push(ProgramShape { name, section, says });
+            }
+            elf::STT_OBJECT | elf::STT_NOTYPE if section == ".maps" || section == "maps" => shape.maps.push(name),
+            elf::STT_OBJECT if is_data(&section) => {
+                shape.globals.insert(name, symbol.st_size(endian));
+            }
+            _ => {}
+        }
+    }
+    for (_, header) in sections.enumerate() {
+        let section = section_name(&sections, header, endian);
+        if is_data(&section) && header.sh_size.get(endian) > 0 {
+            shape.maps.push(section);
+        }
+    }
+    shape.maps.sort();
+    shape.maps.dedup();
+    if shape.programs.is_empty() {
+        return Err(damaged("it holds no program"));
+    }
+    Ok(shape)
+}
+
+fn section_name(sections: &SectionTable<'_, Header>, header: &SectionHeader64<Endianness>, endian: Endianness) -> String {
+    String::from_utf8_lossy(sections.section_name(endian, header).unwrap_or_default()).into_owned()
+}
+
+fn is_program(header: &SectionHeader64<Endianness>, name: &str, endian: Endianness) -> bool {
+    header.sh_flags.get(endian).contains(elf::SHF_EXECINSTR) && !name.starts_with(".text")
+}
+
+fn is_data(name: &str) -> bool {
+    [".rodata", ".data", ".bss"].iter().any(|prefix| name.starts_with(prefix)) && !name.contains(".rel")
+}
+
+/// The same object as aya-obj 0.6 can read it: sections renamed to the names it knows, and the sections whose programs
+/// nobody wants made non-executable, because one section it does not know makes it refuse the whole object.
+///
+/// # Errors
+/// As [`look`].
+pub fn for_aya<'a>(bytes: &'a [u8], wanted: &dyn Fn(&str) -> bool) -> Result<Cow<'a, [u8]>, Fault> {
+    let (header, endian) = header(bytes)?;
+    let sections = header.sections(endian, bytes).map_err(damaged)?;
+    let table = header.e_shoff.get(endian) as usize;
+    let mut edits = Edits { bytes: Cow::Borrowed(bytes), names: None };
+    for (index, section) in sections.enumerate() {
+        let name = section_name(&sections, section, endian);
+        if !is_program(section, &name, endian) {
+            continue;
+        }
+        let at = table + index.0 * size_of::<SectionHeader64<Endianness>>();
+        if !wanted(&name) {
+            let flags = section.sh_flags.get(endian).0 & !elf::SHF_EXECINSTR.0;
+            edits.put(at + offset_of!(SectionHeader64<Endianness>, sh_flags), &flags.to_ne_bytes())?;
+        } else if let Some(new) = understand(&name).for_aya {
+            let strings = sections.section(header.section_strings_index(endian, bytes).map_err(damaged)?).map_err(damaged)?;
+            let names = edits.names.get_or_insert_with(|| strings.data(endian, bytes).unwrap_or_default().to_vec());
+            let name_at = names.len() as u32;
+            names.extend_from_slice(new.as_bytes());
+            names.push(0);
+            edits.put(at, &name_at.to_ne_bytes())?;
+        }
+    }
+    let strings_at = table + header.shstrndx(endian, bytes).map_err(damaged)? as usize * size_of::<SectionHeader64<Endianness>>();
+    edits.finish(strings_at)
+}
+
+struct Edits<'a> {
+    bytes: Cow<'a, [u8]>,
+    names: Option<Vec<u8>>,
+}
+
+impl<'a> Edits<'a> {
+    fn put(&mut self, at: usize, value: &[u8]) -> Result<(), Fault> {
+        let place = self.bytes.to_mut().get_mut(at..at + value.len()).ok_or_else(|| damaged("the section table is cut off"))?;
+        place.copy_from_slice(value);
+        Ok(())
+    }
+
+    /// Moves the grown name table to the end of the file.
+    fn finish(mut self, strings_at: usize) -> Result<Cow<'a, [u8]>, Fault> {
+        if let Some(names) = self.names.take() {
+            let (offset, size) = (self.bytes.len() as u64, names.len() as u64);
+            self.put(strings_at + offset_of!(SectionHeader64<Endianness>, sh_offset), &offset.to_ne_bytes())?;
+            self.put(strings_at + offset_of!(SectionHeader64<Endianness>, sh_size), &size.to_ne_bytes())?;
+            self.bytes.to_mut().extend_from_slice(&names);
+        }
+        Ok(self.bytes)
+    }
+}
+
+/// Whether loading must rewrite accesses by the target kernel's BTF: core_relo_len in the header of .BTF.ext
+/// (struct btf_ext_header in tools/lib/bpf/btf.h).
+pub fn has_core_relocations(bytes: &[u8]) -> bool {
+    const CORE_RELO_LEN: usize = 28;
+    let length = || {
+        let (header, endian) = header(bytes).ok()?;
+        let sections = header.sections(endian, bytes).ok()?;
+        let (_, section) = sections.section_by_name(endian, b".BTF.ext")?;
+        let data = section.data(endian, bytes).ok()?;
+        Some(u32::from_ne_bytes(data.get(CORE_RELO_LEN..CORE_RELO_LEN + 4)?.try_into().ok()?))
+    };
+    length().is_some_and(|length| length > 0)
+}

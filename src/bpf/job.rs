@@ -1,0 +1,353 @@
+//! What is to be done with one object: the wish of the configuration, held against the shape of the file.
+
+use std::{
+    collections::BTreeMap,
+    hash::{Hash, Hasher},
+    path::PathBuf,
+    time::Duration,
+};
+
+use sha2::{Digest, Sha256};
+
+use super::{
+    attach,
+    elf::{self, ProgramShape, Shape},
+    kind::Kind,
+    source::{self, Bytes, hex},
+};
+use crate::{
+    config::{AttachWish, Data, IfName, MapWish, ObjectWish, OnMismatch, PinName, ProgramWish, XdpMode},
+    error::{Cause, Fault},
+};
+
+/// One object, ready for the loader child.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// Its name.
+    pub name: PinName,
+    /// The ELF file.
+    pub bytes: Bytes,
+    /// Hash over all that counts at load time; equal hashes need no new load.
+    pub spec: String,
+    /// The policy for maps of another layout.
+    pub on_mismatch: OnMismatch,
+    /// Failure of the whole object degrades instead of failing.
+    pub optional: bool,
+    /// BTF of the target kernel, where it is not the running one's.
+    pub btf: Option<PathBuf>,
+    /// Its maps, with their settings.
+    pub maps: BTreeMap<String, MapWish>,
+    /// Values of globals, as wide as the object has them.
+    pub globals: Vec<(String, Vec<u8>)>,
+    /// The programs to load, in the order of the file.
+    pub programs: Vec<ProgramJob>,
+    /// Where XDP programs attach.
+    pub xdp: Vec<XdpJob>,
+    /// Where the configuration names it.
+    pub origin: String,
+}
+
+/// One program to load.
+#[derive(Clone, Debug, Hash)]
+pub struct ProgramJob {
+    /// Its symbol, and the name of its pin.
+    pub name: PinName,
+    /// Its kind.
+    pub kind: Kind,
+    /// Its ELF section, as written.
+    pub section: String,
+    /// Where a tracing program attaches.
+    pub attach: Vec<AttachWish>,
+    /// What to load it against, for kinds that name their target then.
+    pub load_target: String,
+    /// Failure degrades instead of failing.
+    pub optional: bool,
+}
+
+impl ProgramJob {
+    /// The pins of one attachment: the program's name, or `program@target` where it has several, and one a CPU for a
+    /// sampled event.
+    pub fn link_names(&self, wish: &AttachWish) -> Vec<String> {
+        let name = match self.attach.len() {
+            1 => self.name.to_string(),
+            _ => format!("{}@{}", self.name, target(wish).replace('/', "_")),
+        };
+        match wish {
+            AttachWish::PerfEvent { .. } => attach::online_cpus().iter().map(|cpu| format!("{name}@cpu{cpu}")).collect(),
+            _ => vec![name],
+        }
+    }
+}
+
+/// One XDP attachment.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct XdpJob {
+    /// The program.
+    pub program: PinName,
+    /// The interface.
+    pub interface: IfName,
+    /// The mode asked for.
+    pub mode: XdpMode,
+    /// How long to wait for the interface.
+    pub wait: Duration,
+    /// Failure degrades instead of failing.
+    pub optional: bool,
+}
+
+impl XdpJob {
+    /// The pin of its link.
+    pub fn link_name(&self) -> String {
+        format!("{}@{}", self.program, self.interface)
+    }
+}
+
+/// The mode's word, as people and the configuration write it.
+pub const fn mode_word(mode: XdpMode) -> &'static str {
+    match mode {
+        XdpMode::Native => "native",
+        XdpMode::Generic => "generic",
+        XdpMode::Offload => "offload",
+        XdpMode::Any => "any",
+    }
+}
+
+/// The place of a tracing attachment, as people write it.
+pub fn target(wish: &AttachWish) -> String {
+    match wish {
+        AttachWish::Xdp { interface, .. } => interface.to_string(),
+        AttachWish::Tracepoint { category, name } => format!("{category}:{name}"),
+        AttachWish::Kprobe { function, offset: 0 } => function.clone(),
+        AttachWish::Kprobe { function, offset } => format!("{function}+{offset:#x}"),
+        AttachWish::RawTracepoint(name)
+        | AttachWish::TpBtf(name)
+        | AttachWish::Kretprobe(name)
+        | AttachWish::Fentry(name)
+        | AttachWish::Fexit(name)
+        | AttachWish::Lsm(name) => name.clone(),
+        AttachWish::Uprobe(place) | AttachWish::Uretprobe(place) => {
+            let file = place.path.file_name().unwrap_or_default().to_string_lossy();
+            match place.offset {
+                0 => format!("{file}:{}", place.symbol),
+                offset => format!("{file}:{}+{offset:#x}", place.symbol),
+            }
+        }
+        AttachWish::PerfEvent { event, .. } => event.clone(),
+    }
+}
+
+impl Job {
+    /// Reads the object and settles what to do with it.
+    ///
+    /// # Errors
+    /// A [`Cause::Object`] fault: see [`source::read`] and [`elf::look`]; or the configuration names a program, map or
+    /// global that the file does not hold, or a value that does not fit.
+    pub fn new(wish: &ObjectWish, allow_untrusted: bool) -> Result<Self, Fault> {
+        let bytes = source::read(&wish.source, wish.sha256.as_ref(), allow_untrusted)?;
+        let shape = elf::look(&bytes.elf)?;
+        let (programs, xdp) = programs(wish, &shape)?;
+        let mut job = Self {
+            name: wish.name.clone(),
+            spec: String::new(),
+            on_mismatch: wish.on_mismatch,
+            optional: wish.optional,
+            btf: wish.btf.clone(),
+            maps: maps(wish, &shape)?,
+            globals: globals(wish, &shape)?,
+            programs,
+            xdp,
+            origin: wish.origin.clone(),
+            bytes,
+        };
+        job.spec = job.hash();
+        Ok(job)
+    }
+
+    /// The hash behind [`Job::spec`]. XDP attachments are left out: they come and go without a load.
+    fn hash(&self) -> String {
+        let mut sha = Sha(Sha256::new_with_prefix(self.bytes.sha256));
+        (&self.btf, &self.maps, &self.globals, &self.programs).hash(&mut sha);
+        hex(&sha.0.finalize())
+    }
+
+    /// The hash of the file, as people compare it.
+    pub fn sha256(&self) -> String {
+        hex(&self.bytes.sha256)
+    }
+
+    /// Whether a program is among those to load.
+    pub fn program(&self, name: &PinName) -> Option<&ProgramJob> {
+        self.programs.iter().find(|program| program.name == *name)
+    }
+}
+
+struct Sha(Sha256);
+
+impl Hasher for Sha {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        0
+    }
+}
+
+fn absent<'a>(what: &str, name: &str, there: impl Iterator<Item = &'a str>) -> Fault {
+    let there: Vec<_> = there.collect();
+    let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
+    Fault::new(Cause::Object, format!("the object holds no {what} {name:?}")).mend(format!("it holds: {there}"))
+}
+
+fn programs(wish: &ObjectWish, shape: &Shape) -> Result<(Vec<ProgramJob>, Vec<XdpJob>), Fault> {
+    let names = || shape.programs.iter().map(|p| p.name.as_str());
+    if let Some(missing) = wish.programs.iter().flat_map(BTreeMap::keys).find(|name| !names().any(|n| n == *name)) {
+        return Err(absent("program", missing, names()));
+    }
+    let whole = ProgramWish::default();
+    let mut out = (Vec::new(), Vec::new());
+    for program in &shape.programs {
+        let asked = match &wish.programs {
+            Some(table) => table.get(&program.name),
+            None => (!program.says.on_request && program.says.kind != Kind::Unknown).then_some(&whole),
+        };
+        if let Some(asked) = asked {
+            settle(program, asked, &mut out)?;
+        }
+    }
+    if out.0.is_empty() {
+        let sections: Vec<_> = shape.programs.iter().map(|p| p.section.as_str()).collect();
+        return Err(Fault::new(Cause::Object, format!("none of its programs can be loaded by aya: sections {}", sections.join(", ")))
+            .mend("load it with bpftool, or take the object out of the configuration"));
+    }
+    Ok(out)
+}
+
+fn settle(program: &ProgramShape, asked: &ProgramWish, out: &mut (Vec<ProgramJob>, Vec<XdpJob>)) -> Result<(), Fault> {
+    let kind = program.says.kind;
+    let name: PinName = program
+        .name
+        .parse()
+        .map_err(|e| Fault::new(Cause::Object, format!("the program name {:?} cannot be a pin: {e}", program.name)))?;
+    let attach = match &asked.attach {
+        Some(wishes) => wishes.clone(),
+        None => program.says.attach.iter().cloned().collect(),
+    };
+    if let Some(wrong) = attach.iter().find(|wish| !fits(kind, wish)) {
+        return Err(Fault::new(
+            Cause::Attach,
+            format!("program {name} is a {} program (section {:?}) and cannot attach to {}", kind.word(), program.section, target(wrong)),
+        )
+        .mend(format!("give it a place for {} programs, or attach = false", kind.word())));
+    }
+    let mut tracing = Vec::new();
+    for wish in attach {
+        match wish {
+            AttachWish::Xdp { interface, mode, wait } => {
+                out.1.push(XdpJob { program: name.clone(), interface, mode, wait, optional: asked.optional });
+            }
+            wish => tracing.push(wish),
+        }
+    }
+    let load_target = match tracing.first().or(program.says.attach.as_ref()) {
+        Some(wish) => target(wish),
+        None => program.section.split_once('/').map_or_else(String::new, |(_, tail)| tail.to_owned()),
+    };
+    out.0.push(ProgramJob { name, kind, section: program.section.clone(), attach: tracing, load_target, optional: asked.optional });
+    Ok(())
+}
+
+/// Whether a program of that kind can attach there.
+const fn fits(kind: Kind, wish: &AttachWish) -> bool {
+    matches!(
+        (kind, wish),
+        (Kind::Xdp, AttachWish::Xdp { .. })
+            | (Kind::Tracepoint, AttachWish::Tracepoint { .. })
+            | (Kind::RawTracepoint, AttachWish::RawTracepoint(_))
+            | (Kind::TpBtf, AttachWish::TpBtf(_))
+            | (Kind::Kprobe, AttachWish::Kprobe { .. })
+            | (Kind::Kretprobe, AttachWish::Kretprobe(_))
+            | (Kind::Fentry, AttachWish::Fentry(_))
+            | (Kind::Fexit, AttachWish::Fexit(_))
+            | (Kind::Lsm, AttachWish::Lsm(_))
+            | (Kind::Uprobe, AttachWish::Uprobe(_))
+            | (Kind::Uretprobe, AttachWish::Uretprobe(_))
+            | (Kind::PerfEvent, AttachWish::PerfEvent { .. })
+    )
+}
+
+fn maps(wish: &ObjectWish, shape: &Shape) -> Result<BTreeMap<String, MapWish>, Fault> {
+    if let Some(missing) = wish.maps.keys().find(|name| !shape.maps.contains(name)) {
+        return Err(absent("map", missing, shape.maps.iter().map(String::as_str)));
+    }
+    for (map, settings) in &wish.maps {
+        if let Some(program) = settings.programs.values().find(|name| !shape.programs.iter().any(|p| p.name == **name)) {
+            let fault = absent("program", program, shape.programs.iter().map(|p| p.name.as_str()));
+            return Err(fault.about(format_args!("maps.{map}.programs")));
+        }
+    }
+    Ok(shape.maps.iter().map(|name| (name.clone(), wish.maps.get(name).cloned().unwrap_or_default())).collect())
+}
+
+fn globals(wish: &ObjectWish, shape: &Shape) -> Result<Vec<(String, Vec<u8>)>, Fault> {
+    wish.globals
+        .iter()
+        .map(|(name, data)| {
+            let size = shape.globals.get(name).ok_or_else(|| absent("global", name, shape.globals.keys().map(String::as_str)))?;
+            let bytes = sized(data, usize::try_from(*size).unwrap_or(0))
+                .map_err(|what| Fault::new(Cause::Object, format!("globals.{name}: {what}")))?;
+            Ok((name.clone(), bytes))
+        })
+        .collect()
+}
+
+/// A value as wide as its place.
+///
+/// # Errors
+/// A sentence on why it does not fit.
+pub fn sized(data: &Data, size: usize) -> Result<Vec<u8>, String> {
+    match data {
+        Data::Bytes(bytes) if bytes.len() == size => Ok(bytes.clone()),
+        Data::Bytes(bytes) => Err(format!("{} bytes were given, its place has {size}", bytes.len())),
+        Data::Text(text) if text.len() <= size => {
+            let mut bytes = text.clone().into_bytes();
+            bytes.resize(size, 0);
+            Ok(bytes)
+        }
+        Data::Text(text) => Err(format!("the text has {} bytes, its place has {size}", text.len())),
+        Data::Int(number) => sized_int(*number, size),
+    }
+}
+
+fn sized_int(number: i64, size: usize) -> Result<Vec<u8>, String> {
+    let wide = number.to_le_bytes();
+    let (kept, cut) = wide.split_at(size.min(wide.len()));
+    let negative = kept.last().is_some_and(|top| top & 0x80 != 0);
+    let lossless = cut.iter().all(|b| *b == 0) || (number < 0 && negative && cut.iter().all(|b| *b == 0xff));
+    if !lossless || size == 0 {
+        return Err(format!("{number} does not fit into {size} bytes"));
+    }
+    let mut bytes = kept.to_vec();
+    bytes.resize(size, if number < 0 { 0xff } else { 0 });
+    if cfg!(target_endian = "big") {
+        bytes.reverse();
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_as_wide_as_their_place() {
+        assert_eq!(sized(&Data::Int(1), 4), Ok(1u32.to_ne_bytes().to_vec()));
+        assert_eq!(sized(&Data::Int(-1), 2), Ok(vec![0xff, 0xff]));
+        assert_eq!(sized(&Data::Int(255), 1), Ok(vec![255]));
+        assert_eq!(sized(&Data::Int(-1), 16), Ok(vec![0xff; 16]));
+        assert!(sized(&Data::Int(256), 1).is_err());
+        assert!(sized(&Data::Int(-129), 1).is_err());
+        assert_eq!(sized(&Data::Text("ab".into()), 4), Ok(b"ab\0\0".to_vec()));
+        assert!(sized(&Data::Bytes(vec![1, 2]), 4).is_err());
+    }
+}

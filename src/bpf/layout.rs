@@ -1,0 +1,153 @@
+//! Map layouts: what an object wants, what is pinned, and whether the two are the same after the kernel's own changes.
+
+use aya_obj::generated::{
+    BPF_F_NO_COMMON_LRU, BPF_F_RDONLY, BPF_F_RDONLY_PROG, BPF_F_WRONLY, bpf_map_type,
+};
+
+use crate::{
+    config::{MapWish, OnMismatch},
+    error::{Cause, Fault},
+    sys::bpf::MapIdentity,
+};
+
+/// What a map must be like to be reused.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Layout {
+    /// BPF_MAP_TYPE_*.
+    pub map_type: u32,
+    /// Bytes of a key.
+    pub key_size: u32,
+    /// Bytes of a value.
+    pub value_size: u32,
+    /// Entries, or bytes of a ring buffer.
+    pub max_entries: u32,
+    /// BPF_F_*.
+    pub flags: u32,
+}
+
+/// The page size and the possible CPUs, by which the kernel rounds.
+#[derive(Clone, Copy, Debug)]
+pub struct Machine {
+    /// Bytes of a page.
+    pub page: u32,
+    /// Possible CPUs.
+    pub cpus: u32,
+}
+
+impl Layout {
+    /// What the object wants, with the configuration's size, as the kernel will have it.
+    pub fn wanted(map: &aya_obj::Map, wish: &MapWish, machine: Machine) -> Self {
+        let map_type = map.map_type();
+        let asked = wish.max_entries.unwrap_or_else(|| map.max_entries());
+        let is = |kind: bpf_map_type| map_type == kind as u32;
+        let max_entries = if is(bpf_map_type::BPF_MAP_TYPE_RINGBUF) {
+            machine.page * asked.div_ceil(machine.page).next_power_of_two()
+        } else if is(bpf_map_type::BPF_MAP_TYPE_PERF_EVENT_ARRAY) && asked == 0 {
+            machine.cpus
+        } else if map.map_flags() & BPF_F_NO_COMMON_LRU != 0 {
+            asked.next_multiple_of(machine.cpus)
+        } else {
+            asked
+        };
+        Self { map_type, key_size: map.key_size(), value_size: map.value_size(), max_entries, flags: map.map_flags() }
+    }
+
+    /// What is pinned.
+    pub const fn pinned(map: &MapIdentity) -> Self {
+        Self { map_type: map.map_type, key_size: map.key_size, value_size: map.value_size, max_entries: map.max_entries, flags: map.flags }
+    }
+
+    /// Whether a map pinned with layout `other` serves. Device maps come back with BPF_F_RDONLY_PROG set
+    /// (dev_map_init_map() in kernel/bpf/devmap.c), and old kernels tell the access mode of the first descriptor.
+    pub fn same(self, other: Self) -> bool {
+        let mut ignored = BPF_F_RDONLY | BPF_F_WRONLY;
+        if self.map_type == bpf_map_type::BPF_MAP_TYPE_DEVMAP as u32 || self.map_type == bpf_map_type::BPF_MAP_TYPE_DEVMAP_HASH as u32 {
+            ignored |= BPF_F_RDONLY_PROG;
+        }
+        let plain = |layout: Self| Self { flags: layout.flags & !ignored, ..layout };
+        plain(self) == plain(other)
+    }
+
+    /// Whether entries of one can live in the other.
+    fn entries_fit(self, other: Self) -> bool {
+        (self.map_type, self.key_size, self.value_size) == (other.map_type, other.key_size, other.value_size)
+    }
+}
+
+impl std::fmt::Display for Layout {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { map_type, key_size, value_size, max_entries, flags } = self;
+        write!(f, "{} key {key_size} value {value_size} max-entries {max_entries} flags {flags:#x}", type_word(*map_type))
+    }
+}
+
+/// A map type as bpftool writes it: `lru_hash`.
+pub fn type_word(map_type: u32) -> String {
+    bpf_map_type::try_from(map_type).map_or_else(
+        |_| format!("type {map_type}"),
+        |kind| format!("{kind:?}").trim_start_matches("BPF_MAP_TYPE_").to_lowercase(),
+    )
+}
+
+/// What becomes of a map that is pinned already.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Fate {
+    /// It is taken over, contents and all.
+    Reuse,
+    /// It is taken over with its own size.
+    ReuseWithSize(u32),
+    /// A new, empty one is made.
+    Recreate,
+    /// A new one is made, and its entries are copied.
+    Migrate,
+}
+
+/// Decides it.
+///
+/// # Errors
+/// A [`Cause::Map`] fault that shows both layouts.
+pub fn fate(wanted: Layout, pinned: Layout, policy: OnMismatch, path: &str) -> Result<Fate, Fault> {
+    if wanted.same(pinned) {
+        return Ok(Fate::Reuse);
+    }
+    let refuse = |why: &str| Fault::new(Cause::Map, format!("{path} has another layout{why}: pinned {pinned}; wanted {wanted}"));
+    match policy {
+        OnMismatch::Fail => Err(refuse("")
+            .mend("on-mismatch = \"keep\", \"migrate\" or \"recreate\" on the object; or remove it with: bpfboot undo")),
+        OnMismatch::Keep if wanted.entries_fit(pinned) && wanted.flags == pinned.flags => Ok(Fate::ReuseWithSize(pinned.max_entries)),
+        OnMismatch::Keep => Err(refuse(", in more than its size, so it cannot be kept").mend("on-mismatch = \"recreate\"")),
+        OnMismatch::Recreate => Ok(Fate::Recreate),
+        OnMismatch::Migrate if wanted.entries_fit(pinned) => Ok(Fate::Migrate),
+        OnMismatch::Migrate => Err(refuse(", and its entries do not fit the new one").mend("on-mismatch = \"recreate\"")),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    const HASH: Layout = Layout { map_type: 1, key_size: 4, value_size: 8, max_entries: 100, flags: 0 };
+
+    #[test]
+    fn policies() {
+        let bigger = Layout { max_entries: 200, ..HASH };
+        let wider = Layout { value_size: 16, ..HASH };
+        let fate = |wanted, policy| fate(wanted, HASH, policy, "m");
+        assert_eq!(fate(HASH, OnMismatch::Fail), Ok(Fate::Reuse));
+        assert_eq!(fate(bigger, OnMismatch::Keep), Ok(Fate::ReuseWithSize(100)));
+        assert_eq!(fate(bigger, OnMismatch::Migrate), Ok(Fate::Migrate));
+        assert_eq!(fate(wider, OnMismatch::Recreate), Ok(Fate::Recreate));
+        for refused in [fate(bigger, OnMismatch::Fail), fate(wider, OnMismatch::Keep), fate(wider, OnMismatch::Migrate)] {
+            let what = refused.unwrap_err().what;
+            assert!(what.contains("pinned hash key 4 value 8 max-entries 100") && what.contains("wanted hash"), "{what}");
+        }
+    }
+
+    #[test]
+    fn the_kernels_own_flag_on_device_maps_is_no_difference() {
+        let devmap = Layout { map_type: bpf_map_type::BPF_MAP_TYPE_DEVMAP as u32, key_size: 4, value_size: 4, max_entries: 8, flags: 0 };
+        assert!(devmap.same(Layout { flags: BPF_F_RDONLY_PROG, ..devmap }));
+        assert!(!HASH.same(Layout { flags: BPF_F_RDONLY_PROG, ..HASH }));
+    }
+}

@@ -1,0 +1,35 @@
+//! Programs, maps and links. The only rooms that use aya.
+//!
+//! ```text
+//! source -> elf -> job ----> proof ----> plan ----fork----> child: open, load, attach ----pipe----> commit
+//! bytes     shape  wish+shape  what is there                builds the next generation in `stage`     the flip
+//! ```
+
+mod attach;
+mod child;
+mod commit;
+mod elf;
+mod entries;
+mod fault;
+mod job;
+mod kind;
+mod layout;
+mod open;
+mod parent;
+mod plan;
+mod proof;
+mod record;
+mod source;
+mod store;
+mod wire;
+
+pub use commit::{Committed, commit, retire};
+pub use job::XdpJob;
+pub use kind::Kind;
+pub use layout::Layout;
+pub use parent::stage;
+pub use plan::{Blocked, BpfPlan, ObjectPlan};
+pub use proof::{How, XdpHow};
+pub use record::Record;
+pub use store::Store;
+pub use wire::Event;

@@ -1,0 +1,217 @@
+//! The part of the plan that is about objects: what is there, what must be loaded, attached, carried over or retired,
+//! and what is known to be impossible before anything is written. Reads only.
+
+use std::time::Duration;
+
+use super::{
+    job::{Job, ProgramJob, XdpJob},
+    kind::Kind,
+    proof::{self, Found, How, XdpHow},
+    record::Record,
+    store::Store,
+};
+use crate::{
+    config::{Config, PinName},
+    error::{Cause, Fault},
+    facts::Facts,
+    privilege::{self, Needs},
+};
+
+/// The objects' part of a plan.
+#[derive(Clone, Debug)]
+pub struct BpfPlan {
+    /// The pin directory.
+    pub store: Store,
+    /// Objects of the configuration, by name.
+    pub objects: Vec<ObjectPlan>,
+    /// Objects whose file is not usable.
+    pub broken: Vec<Broken>,
+    /// Live objects that keep their pins although the configuration cannot name what is in them: those of `broken`.
+    pub carry: Vec<PinName>,
+    /// Live objects that are no longer in the configuration.
+    pub retire: Vec<PinName>,
+    /// How long loading may take, waits for interfaces included.
+    pub deadline: Duration,
+}
+
+/// One object.
+#[derive(Clone, Debug)]
+pub struct ObjectPlan {
+    /// What is wanted.
+    pub job: Job,
+    /// What is there.
+    pub found: Found,
+}
+
+/// An object that cannot even be planned.
+#[derive(Clone, Debug)]
+pub struct Broken {
+    /// Its name.
+    pub name: PinName,
+    /// Whether the run may go on without it.
+    pub optional: bool,
+    /// What is wrong with it.
+    pub fault: Fault,
+}
+
+/// Something that cannot work here, known before any write.
+#[derive(Clone, Debug)]
+pub struct Blocked {
+    /// The item: `link edge/xdp_main@eth0`.
+    pub id: String,
+    /// Whether the run may go on without it.
+    pub optional: bool,
+    /// Why.
+    pub fault: Fault,
+}
+
+impl ObjectPlan {
+    /// Whether anything of it must change.
+    pub fn changes(&self) -> bool {
+        matches!(self.found.how, How::Load(_)) || self.found.links.iter().any(|link| matches!(link.how, XdpHow::Attach | XdpHow::Update))
+    }
+}
+
+impl BpfPlan {
+    /// Looks at every object of the configuration and at its pins.
+    pub fn new(config: &Config, allow_untrusted: bool) -> Self {
+        let store = Store::new(&config.bpf.root);
+        let (mut objects, mut broken) = (Vec::new(), Vec::new());
+        for wish in config.objects.values() {
+            match Job::new(wish, allow_untrusted) {
+                Ok(job) => objects.push(ObjectPlan { found: proof::look(&store, &job), job }),
+                Err(fault) => broken.push(Broken { name: wish.name.clone(), optional: wish.optional, fault }),
+            }
+        }
+        let live = store.live();
+        let present: Vec<_> = live.objects().into_iter().filter(|name| Record::read(&live.object(name)).is_some()).collect();
+        let (carry, retire) = present
+            .into_iter()
+            .filter(|name| !objects.iter().any(|object: &ObjectPlan| object.job.name == *name))
+            .partition(|name| broken.iter().any(|object: &Broken| object.name == *name));
+        let waits: Duration = objects.iter().flat_map(|object| &object.job.xdp).map(|xdp| xdp.wait).sum();
+        Self { store, objects, broken, carry, retire, deadline: config.bpf.deadline + waits }
+    }
+
+    /// Whether a new generation must be built.
+    pub fn changes(&self) -> bool {
+        !self.retire.is_empty() || self.objects.iter().any(ObjectPlan::changes)
+    }
+
+    /// How many programs will be loaded.
+    pub fn programs_to_load(&self) -> usize {
+        self.loads().count()
+    }
+
+    /// Narrows the plan to one new XDP attachment of a loaded object; everything else is carried over as it is. Gives
+    /// the object's new index.
+    ///
+    /// # Errors
+    /// A [`Cause::Object`] fault when that object is not loaded as the configuration has it.
+    pub fn only_attach(&mut self, index: usize, xdp: impl FnOnce(&Job) -> XdpJob) -> Result<usize, Fault> {
+        let name = self.objects.get(index).map(|object| object.job.name.clone());
+        self.carry.append(&mut self.retire);
+        let (kept, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.objects).into_iter().partition(|object| Some(&object.job.name) == name.as_ref());
+        self.carry.extend(others.into_iter().map(|object| object.job.name).filter(|name| self.store.live().object(name).exists()));
+        self.objects = kept;
+        let Some(object) = self.objects.first_mut() else {
+            return Err(Fault::new(Cause::Object, "there is no such object"));
+        };
+        if let How::Load(why) = &object.found.how {
+            return Err(Fault::new(Cause::Object, format!("object {} is not loaded as configured: {why}", object.job.name)).mend("bpfboot apply"));
+        }
+        let xdp = xdp(&object.job);
+        object.found.links.retain(|link| link.job.link_name() != xdp.link_name() && !matches!(link.how, XdpHow::Attach | XdpHow::Blocked(_)));
+        object.found.links.push(proof::look_at_xdp(&self.store, &object.job.name, &xdp));
+        self.deadline += xdp.wait;
+        Ok(0)
+    }
+
+    /// The programs that will be loaded.
+    fn loads(&self) -> impl Iterator<Item = (&Job, &ProgramJob)> {
+        self.objects.iter().filter(|object| matches!(object.found.how, How::Load(_))).flat_map(|object| object.job.programs.iter().map(|program| (&object.job, program)))
+    }
+
+    /// What the loader child must be able to do (kernel-facts section F).
+    pub fn needs(&self, facts: &Facts) -> Needs {
+        let kinds: Vec<Kind> = self.loads().map(|(_, program)| program.kind).collect();
+        let any = |test: &dyn Fn(Kind) -> bool| kinds.iter().any(|kind| test(*kind));
+        // The perf PMU for uprobes asks for CAP_SYS_ADMIN itself (perf_uprobe_event_init()), and kernels that know
+        // perf_event_paranoid above 2 are patched to ask for it before CAP_PERFMON counts.
+        let patched = any(&Kind::uses_perf_link) && perf_event_paranoid() > 2;
+        Needs {
+            bpf: !kinds.is_empty(),
+            // Without it the verifier also walks the paths that only speculation takes, and refuses loops (section D).
+            perfmon: !kinds.is_empty(),
+            net_admin: any(&Kind::needs_net_admin),
+            sys_admin: patched || any(&|kind| matches!(kind, Kind::Uprobe | Kind::Uretprobe)),
+            dac_override: false,
+            before_5_8: facts.needs_sys_admin_for_bpf(),
+        }
+    }
+
+    /// What cannot work on this kernel, with these privileges, on these interfaces.
+    pub fn blocked(&self, facts: &Facts) -> Vec<Blocked> {
+        let mut blocked: Vec<_> = self
+            .broken
+            .iter()
+            .map(|object| Blocked { id: format!("object {}", object.name), optional: object.optional, fault: object.fault.clone() })
+            .collect();
+        for (job, program) in self.loads() {
+            if let Some(fault) = impossible(program, job, facts) {
+                let id = format!("program {}/{}", job.name, program.name);
+                blocked.push(Blocked { id, optional: program.optional || job.optional, fault });
+            }
+        }
+        for object in &self.objects {
+            for link in &object.found.links {
+                if let XdpHow::Blocked(fault) = &link.how {
+                    let id = format!("link {}/{}", object.job.name, link.job.link_name());
+                    blocked.push(Blocked { id, optional: link.job.optional || object.job.optional, fault: fault.clone() });
+                }
+            }
+        }
+        blocked.extend(self.unprivileged(facts));
+        blocked
+    }
+
+    fn unprivileged(&self, facts: &Facts) -> Option<Blocked> {
+        let object = self.objects.iter().find(|object| matches!(object.found.how, How::Load(_)))?;
+        let fault = privilege::suffices(self.needs(facts)).err()?;
+        Some(Blocked {
+            id: format!("object {}", object.job.name),
+            optional: self.objects.iter().all(|object| object.job.optional),
+            fault: fault.about("loading needs more than this process holds"),
+        })
+    }
+}
+
+fn perf_event_paranoid() -> i32 {
+    std::fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").ok().and_then(|text| text.trim().parse().ok()).unwrap_or(2)
+}
+
+/// Why a program cannot be loaded and kept here.
+fn impossible(program: &ProgramJob, job: &Job, facts: &Facts) -> Option<Fault> {
+    let refuse = |what: String, mend: &str| Some(Fault::new(Cause::Kernel, what).mend(mend));
+    let (kind, word, release) = (program.kind, program.kind.word(), &facts.release);
+    if kind == Kind::Unknown {
+        return refuse(format!("aya cannot load section {:?}", program.section), "load it with bpftool, or leave it out of [object.NAME.programs]");
+    }
+    if !program.attach.is_empty() && kind.uses_perf_link() && !facts.perf_links() {
+        return refuse(
+            format!("a {word} link cannot outlive bpfboot on Linux {release}: it can be pinned only since 5.15"),
+            "use raw_tp, tp_btf or fentry, attach = false to only pin it, or optional = true",
+        );
+    }
+    if job.xdp.iter().any(|xdp| xdp.program == program.name) && !facts.xdp_links() {
+        return refuse(format!("XDP cannot be attached to last on Linux {release}: it has links only since 5.9"), "optional = true, or a newer kernel");
+    }
+    if kind.needs_kernel_btf() && !facts.btf {
+        return refuse(
+            format!("a {word} program needs this kernel's BTF, and there is no /sys/kernel/btf/vmlinux"),
+            "a kernel with CONFIG_DEBUG_INFO_BTF=y, or optional = true",
+        );
+    }
+    None
+}
+

@@ -1,0 +1,192 @@
+//! Who the pins of an object are, written where the pins are.
+//!
+//! bpffs holds no regular files, but it holds symbolic links with any text, so the record is the text of the links
+//! `record/0`, `record/1`… It lives exactly as long as the pins, moves with them in one rename, and needs no state
+//! file that could disagree with them.
+
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::Path,
+};
+
+use super::store::{Shelf, entries};
+use crate::{
+    config::PinName,
+    error::{Cause, Fault},
+    sys::bpf::{MapIdentity, ProgramIdentity},
+};
+
+/// A link's text is at most PATH_MAX - 1 bytes (bpf_symlink() in kernel/bpf/inode.c goes through getname()).
+const CHUNK: usize = 4000;
+
+/// The record of one object.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Record {
+    /// Hash over the object's bytes and every setting that counts at load time.
+    pub spec: String,
+    /// Its programs.
+    pub programs: Vec<(PinName, ProgramIdentity)>,
+    /// Its maps.
+    pub maps: Vec<(PinName, MapIdentity)>,
+    /// Its links.
+    pub links: Vec<LinkRecord>,
+}
+
+/// One link of an object.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LinkRecord {
+    /// Its pin.
+    pub name: PinName,
+    /// The kernel's id.
+    pub id: u32,
+    /// The program it was made for, by name.
+    pub program: PinName,
+    /// Where it attaches, for people: `xdp eth0 native`, `tracepoint syscalls:sys_enter_openat`.
+    pub target: String,
+}
+
+impl Record {
+    /// Reads the record of the object in `dir`; `None` when there is none that makes sense.
+    pub fn read(dir: &Path) -> Option<Self> {
+        let mut text = Vec::new();
+        for chunk in 0usize.. {
+            match fs::read_link(dir.join("record").join(chunk.to_string())) {
+                Ok(part) => text.extend_from_slice(part.as_os_str().as_encoded_bytes()),
+                Err(_) => break,
+            }
+        }
+        Self::parse(std::str::from_utf8(&text).ok()?)
+    }
+
+    /// Writes it; `dir/record` must not exist yet.
+    ///
+    /// # Errors
+    /// What mkdir(2) or symlink(2) says, as a [`Cause::Pin`] fault.
+    pub fn write(&self, dir: &Path) -> Result<(), Fault> {
+        let dir = dir.join("record");
+        let fault = |e: &std::io::Error| Fault::io(Cause::Pin, format!("write {}", dir.display()), e);
+        fs::create_dir(&dir).map_err(|e| fault(&e))?;
+        let text = self.text();
+        let mut rest = text.as_str();
+        for chunk in 0usize.. {
+            let cut = (0..=rest.len().min(CHUNK)).rev().find(|at| rest.is_char_boundary(*at)).unwrap_or(0);
+            let (part, tail) = rest.split_at(cut);
+            symlink(part, dir.join(chunk.to_string())).map_err(|e| fault(&e))?;
+            rest = tail;
+            if rest.is_empty() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the record of the object in `dir`, as far as it is one.
+    pub fn remove(dir: &Path) {
+        let dir = dir.join("record");
+        for chunk in entries(&dir) {
+            if chunk.bytes().all(|b| b.is_ascii_digit()) {
+                let _ = fs::remove_file(dir.join(chunk));
+            }
+        }
+        let _ = fs::remove_dir(dir);
+    }
+
+    /// Whether a pin of that name on that shelf is ours.
+    pub fn names(&self, shelf: Shelf, name: &PinName) -> bool {
+        match shelf {
+            Shelf::Progs => self.programs.iter().any(|(n, _)| n == name),
+            Shelf::Maps => self.maps.iter().any(|(n, _)| n == name),
+            Shelf::Links => self.links.iter().any(|link| link.name == *name),
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut out = format!("v1\t{}\n", self.spec);
+        for (name, p) in &self.programs {
+            out += &format!("p\t{name}\t{}\t{}\t{}\n", p.id, p.tag(), p.verified_instructions);
+        }
+        for (name, m) in &self.maps {
+            out += &format!("m\t{name}\t{}\t{}\t{}\t{}\t{}\t{}\n", m.id, m.map_type, m.key_size, m.value_size, m.max_entries, m.flags);
+        }
+        for link in &self.links {
+            out += &format!("l\t{}\t{}\t{}\t{}\n", link.name, link.id, link.program, link.target);
+        }
+        out
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let mut lines = text.lines();
+        let mut record = Self { spec: lines.next()?.strip_prefix("v1\t")?.to_owned(), ..Self::default() };
+        for line in lines {
+            let mut fields = line.split('\t');
+            let (kind, name) = (fields.next()?, fields.next()?.parse().ok()?);
+            let mut number = || fields.next()?.parse().ok();
+            match kind {
+                "p" => {
+                    let id = number()?;
+                    let tag = u64::from_str_radix(fields.next()?, 16).ok()?.to_be_bytes();
+                    let verified_instructions = fields.next()?.parse().ok()?;
+                    record.programs.push((name, ProgramIdentity { id, tag, verified_instructions }));
+                }
+                "m" => {
+                    let (id, map_type, key_size) = (number()?, number()?, number()?);
+                    let (value_size, max_entries, flags) = (number()?, number()?, number()?);
+                    record.maps.push((name, MapIdentity { id, map_type, key_size, value_size, max_entries, flags }));
+                }
+                "l" => {
+                    let id = number()?;
+                    let program = fields.next()?.parse().ok()?;
+                    let target = fields.next()?.to_owned();
+                    record.links.push(LinkRecord { name, id, program, target });
+                }
+                _ => return None,
+            }
+        }
+        Some(record)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn sample(programs: u32) -> Record {
+        let map = MapIdentity { id: 7, map_type: 1, key_size: 4, value_size: 8, max_entries: 100, flags: 0x80 };
+        Record {
+            spec: "ab".repeat(32),
+            programs: (0..programs)
+                .map(|id| (format!("program.{id}").parse().unwrap(), ProgramIdentity { id, tag: [1, 2, 3, 4, 5, 6, 7, 255], verified_instructions: 9 }))
+                .collect(),
+            maps: vec![(".rodata".parse().unwrap(), map)],
+            links: vec![LinkRecord {
+                name: "p@eth0.100".parse().unwrap(),
+                id: 3,
+                program: "p".parse().unwrap(),
+                target: "xdp eth0.100 native".into(),
+            }],
+        }
+    }
+
+    #[test]
+    fn the_text_round_trips() {
+        let record = sample(3);
+        assert_eq!(Record::parse(&record.text()), Some(record));
+        for bad in ["", "v2\tx\n", "v1\tx\nq\ty\n", "v1\tx\np\tname\n"] {
+            assert_eq!(Record::parse(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_record_of_500_programs_survives_the_disk() {
+        let dir = std::env::temp_dir().join(format!("bpfboot-record-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let record = sample(500);
+        record.write(&dir).unwrap();
+        assert_eq!(Record::read(&dir), Some(record));
+        Record::remove(&dir);
+        assert!(!dir.join("record").exists());
+        fs::remove_dir(dir).unwrap();
+    }
+}

@@ -1,0 +1,105 @@
+//! Where an object's bytes come from: embedded in this binary, or a file that is opened once, hashed and loaded from
+//! the same bytes.
+
+use std::{
+    borrow::Cow,
+    fs::OpenOptions,
+    io::Read,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::Path,
+};
+
+use sha2::{Digest, Sha256};
+
+use crate::{
+    config::ObjectSource,
+    error::{Cause, Fault},
+    sys::process,
+};
+
+/// No BPF object is larger; the kernel's own selftests stay below 6 MiB.
+const OBJECT_MAX: u64 = 16 << 20;
+
+static BUILTIN: [(&str, &[u8]); 2] = [
+    ("edge", aya::include_bytes_aligned!(concat!(env!("BPFBOOT_EBPF_DIR"), "/edge.bpf.o"))),
+    ("trace", aya::include_bytes_aligned!(concat!(env!("BPFBOOT_EBPF_DIR"), "/trace.bpf.o"))),
+];
+
+/// The names behind `builtin:`.
+pub fn builtin_names() -> impl Iterator<Item = &'static str> {
+    BUILTIN.iter().map(|(name, _)| *name)
+}
+
+/// An object's bytes and their hash.
+#[derive(Clone, Debug)]
+pub struct Bytes {
+    /// The ELF file.
+    pub elf: Cow<'static, [u8]>,
+    /// SHA-256 over it.
+    pub sha256: [u8; 32],
+}
+
+/// Reads an object.
+///
+/// # Errors
+/// A [`Cause::Object`] fault: absent, not a regular file, too large, empty, or not the bytes the configuration pinned.
+pub fn read(source: &ObjectSource, wanted: Option<&[u8; 32]>, allow_untrusted: bool) -> Result<Bytes, Fault> {
+    let elf = match source {
+        ObjectSource::Builtin(name) => Cow::Borrowed(builtin(name)?),
+        ObjectSource::File(path) => Cow::Owned(read_file(path, allow_untrusted)?),
+    };
+    let sha256: [u8; 32] = Sha256::digest(&elf).into();
+    match wanted {
+        Some(wanted) if *wanted != sha256 => Err(Fault::new(
+            Cause::Object,
+            format!("its SHA-256 is {}, the configuration wants {}", hex(&sha256), hex(wanted)),
+        )
+        .mend("install the object that was meant, or correct sha256 = \"…\" in the configuration")),
+        _ => Ok(Bytes { elf, sha256 }),
+    }
+}
+
+fn builtin(name: &str) -> Result<&'static [u8], Fault> {
+    BUILTIN.iter().find(|(builtin, _)| *builtin == name).map(|(_, bytes)| *bytes).ok_or_else(|| {
+        let names: Vec<_> = builtin_names().collect();
+        Fault::new(Cause::Object, format!("there is no builtin object {name:?}"))
+            .mend(format!("builtin objects are: {}", names.join(", ")))
+    })
+}
+
+fn read_file(path: &Path, allow_untrusted: bool) -> Result<Vec<u8>, Fault> {
+    let shown = path.display();
+    let refuse = |what: &str| Fault::new(Cause::Object, format!("{shown} {what}"));
+    // O_NONBLOCK: opening a FIFO must not wait for a writer.
+    let mut file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path)
+        .map_err(|e| Fault::io(Cause::Object, format!("open {shown}"), &e).mend(format!("ls -l {shown}")))?;
+    let meta = file.metadata().map_err(|e| Fault::io(Cause::Object, format!("look at {shown}"), &e))?;
+    if !meta.is_file() {
+        return Err(refuse("is not a regular file"));
+    }
+    if !allow_untrusted && (meta.mode() & 0o022 != 0 || !(meta.uid() == 0 || meta.uid() == process::effective_uid())) {
+        return Err(refuse("can be changed by users other than root, so it is not loaded into the kernel")
+            .mend(format!("chown root {shown} && chmod go-w {shown}, or --allow-untrusted")));
+    }
+    if meta.len() > OBJECT_MAX {
+        return Err(refuse(&format!("is {} bytes large; {OBJECT_MAX} is the most", meta.len())));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or(0) + 1);
+    (&mut file)
+        .take(OBJECT_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|e| Fault::io(Cause::Object, format!("read {shown}"), &e))?;
+    match bytes.len() as u64 {
+        0 => Err(refuse("is empty")),
+        length if length > OBJECT_MAX => Err(refuse("grew while it was read")),
+        _ => Ok(bytes),
+    }
+}
+
+/// Bytes as people compare them.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}

@@ -1,0 +1,372 @@
+//! The pin directory: where everything of ours lies on bpffs, and the moves between its generations.
+//!
+//! ```text
+//! ROOT/live/OBJECT/{progs,maps,links}/NAME   what readers open
+//! ROOT/live/OBJECT/record/N                  who those pins are (see `record`)
+//! ROOT/stage/...                             the next generation while it is built, the last one while it retires
+//! ROOT/aside/...                             only on kernels without RENAME_EXCHANGE, between two renames
+//! ```
+
+use std::{
+    fs, io,
+    os::{
+        fd::AsFd,
+        unix::fs::{DirBuilderExt, MetadataExt},
+    },
+    path::{Path, PathBuf},
+};
+
+use super::record::Record;
+use crate::{
+    config::{IfName, PinName},
+    error::{Cause, Fault},
+    sys,
+};
+
+/// What a pin is, which is the directory it lies in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Shelf {
+    /// Programs.
+    Progs,
+    /// Maps.
+    Maps,
+    /// Links.
+    Links,
+}
+
+impl Shelf {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Progs, Self::Maps, Self::Links];
+
+    /// The directory's name.
+    pub const fn dir(self) -> &'static str {
+        match self {
+            Self::Progs => "progs",
+            Self::Maps => "maps",
+            Self::Links => "links",
+        }
+    }
+}
+
+/// One generation of pins: `live` or `stage`.
+#[derive(Clone, Debug)]
+pub struct Generation {
+    path: PathBuf,
+}
+
+impl Generation {
+    /// Its directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The directory of an object.
+    pub fn object(&self, object: &PinName) -> PathBuf {
+        self.path.join(object.on_bpffs())
+    }
+
+    /// The path of a pin.
+    pub fn pin(&self, object: &PinName, shelf: Shelf, name: &PinName) -> PathBuf {
+        self.object(object).join(shelf.dir()).join(name.on_bpffs())
+    }
+
+    /// The objects in it, by name. Entries whose names are not ours to read are passed over.
+    pub fn objects(&self) -> Vec<PinName> {
+        let mut names: Vec<_> = entries(&self.path).iter().filter_map(|name| PinName::from_bpffs(name)).collect();
+        names.sort();
+        names
+    }
+
+    /// Makes the directories of an object.
+    ///
+    /// # Errors
+    /// What mkdir(2) says, as a [`Cause::Pin`] fault.
+    pub fn make(&self, object: &PinName) -> Result<(), Fault> {
+        let dir = self.object(object);
+        make_dir(&self.path)?;
+        make_dir(&dir)?;
+        Shelf::ALL.iter().try_for_each(|shelf| make_dir(&dir.join(shelf.dir())))
+    }
+}
+
+/// One pinned XDP link.
+#[derive(Clone, Debug)]
+pub struct XdpPin {
+    /// The object.
+    pub object: PinName,
+    /// The program.
+    pub program: PinName,
+    /// The pin.
+    pub name: PinName,
+    /// The interface it was attached to.
+    pub interface: IfName,
+}
+
+/// The directory that is ours on bpffs.
+#[derive(Clone, Debug)]
+pub struct Store {
+    root: PathBuf,
+}
+
+impl Store {
+    /// Names the directory; nothing is looked at yet.
+    pub fn new(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
+    /// The directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// What readers open.
+    pub fn live(&self) -> Generation {
+        Generation { path: self.root.join("live") }
+    }
+
+    /// What is being built, or retires.
+    pub fn stage(&self) -> Generation {
+        Generation { path: self.root.join("stage") }
+    }
+
+    fn aside(&self) -> Generation {
+        Generation { path: self.root.join("aside") }
+    }
+
+    /// Makes sure that the directory is there and that nobody else can have put it there.
+    ///
+    /// # Errors
+    /// A [`Cause::Pin`] or [`Cause::Mount`] fault: not on bpffs, a symbolic link, another owner, writable by others.
+    pub fn prepare(&self) -> Result<(), Fault> {
+        let parent = self.root.parent().unwrap_or(Path::new("/"));
+        match sys::file::fs_magic(parent) {
+            Ok(sys::file::BPF_MAGIC) => {}
+            Ok(_) => return Err(not_bpffs(parent)),
+            Err(error) => return Err(Fault::io(Cause::Mount, format!("look at {}", parent.display()), &error)),
+        }
+        make_dir(&self.root)?;
+        self.trusted()
+    }
+
+    /// Whether the directory, which must exist, is ours alone.
+    ///
+    /// # Errors
+    /// As [`Store::prepare`].
+    pub fn trusted(&self) -> Result<(), Fault> {
+        let shown = self.root.display();
+        let meta = fs::symlink_metadata(&self.root).map_err(|e| Fault::io(Cause::Pin, format!("look at {shown}"), &e))?;
+        let other = |what: &str| Fault::new(Cause::Pin, format!("{shown} {what}")).mend(format!("ls -ld {shown}; remove it and run again"));
+        if !meta.is_dir() {
+            return Err(other("is not a directory; a pin through a symbolic link would go wherever it points"));
+        }
+        if !matches!(sys::file::fs_magic(&self.root), Ok(sys::file::BPF_MAGIC)) {
+            return Err(not_bpffs(&self.root));
+        }
+        if meta.uid() != 0 && meta.uid() != sys::process::effective_uid() {
+            return Err(other(&format!("belongs to uid {}, not to us", meta.uid())));
+        }
+        if meta.mode() & 0o022 != 0 {
+            return Err(other("may be written by others").mend(format!("chmod 0700 {shown}")));
+        }
+        Ok(())
+    }
+
+    /// Removes what a killed run left half done, and says whether there was anything.
+    ///
+    /// Staged links are attached links: unlinking them detaches. A generation set aside by a kernel without
+    /// RENAME_EXCHANGE comes back if the new one never took its place.
+    ///
+    /// # Errors
+    /// A [`Cause::Pin`] fault when something of ours could not be removed.
+    pub fn sweep(&self) -> Result<bool, Fault> {
+        let (live, stage, aside) = (self.live(), self.stage(), self.aside());
+        let mut swept = false;
+        if aside.path.exists() {
+            if live.path.exists() {
+                self.retire(&aside)?;
+            } else {
+                fs::rename(&aside.path, &live.path).map_err(|e| Fault::io(Cause::Pin, "put the set-aside generation back", &e))?;
+            }
+            swept = true;
+        }
+        if stage.path.exists() {
+            self.retire(&stage)?;
+            swept = true;
+        }
+        Ok(swept)
+    }
+
+    /// Makes the staged generation the live one in one move; the old one is then in `stage`.
+    ///
+    /// # Errors
+    /// What renameat2(2) says. The old generation is still live then.
+    pub fn flip(&self) -> Result<(), Fault> {
+        let (live, stage) = (self.live(), self.stage());
+        let fault = |what: &str, e: &io::Error| Fault::io(Cause::Pin, format!("{what} {}", live.path.display()), e);
+        if !live.path.exists() {
+            return fs::rename(&stage.path, &live.path).map_err(|e| fault("rename the staged generation to", &e));
+        }
+        match sys::file::exchange(&stage.path, &live.path) {
+            // bpffs learnt RENAME_EXCHANGE in 5.17 (6429e46304ac, libfs: simple_rename_exchange).
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => self.flip_in_two(),
+            Err(error) => Err(fault("exchange the staged generation with", &error)),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// The flip without RENAME_EXCHANGE. Between the two renames there is no `live`; `sweep` knows that state.
+    fn flip_in_two(&self) -> Result<(), Fault> {
+        let (live, stage, aside) = (self.live(), self.stage(), self.aside());
+        let fault = |e: &io::Error| Fault::io(Cause::Pin, format!("replace {}", live.path.display()), e);
+        fs::rename(&live.path, &aside.path).map_err(|e| fault(&e))?;
+        if let Err(error) = fs::rename(&stage.path, &live.path) {
+            let _ = fs::rename(&aside.path, &live.path);
+            return Err(fault(&error));
+        }
+        fs::rename(&aside.path, &stage.path).map_err(|e| fault(&e))
+    }
+
+    /// Removes a generation: every pin that our record names, then what is empty. What is not ours is moved to the
+    /// live generation if its place there is free, and otherwise left and named.
+    ///
+    /// # Errors
+    /// A [`Cause::Pin`] fault that names the first thing left.
+    pub fn retire(&self, old: &Generation) -> Result<(), Fault> {
+        for name in entries(&old.path) {
+            let dir = old.path.join(&name);
+            match PinName::from_bpffs(&name) {
+                Some(object) if dir.is_dir() => self.retire_object(old, &object),
+                _ => self.hand_over(old, Path::new(&name)),
+            }
+        }
+        remove_empty(&old.path)
+    }
+
+    fn retire_object(&self, old: &Generation, object: &PinName) {
+        let dir = old.object(object);
+        let staging = old.path == self.stage().path && Record::read(&dir).is_none();
+        let record = Record::read(&dir).unwrap_or_default();
+        for shelf in Shelf::ALL {
+            for file in entries(&dir.join(shelf.dir())) {
+                let path = dir.join(shelf.dir()).join(&file);
+                // Without a record this is a stage that was never finished: nobody but us writes there.
+                if staging || PinName::from_bpffs(&file).is_some_and(|name| record.names(shelf, &name)) {
+                    let _ = fs::remove_file(path);
+                } else {
+                    self.hand_over(old, &Path::new(&object.on_bpffs()).join(shelf.dir()).join(&file));
+                }
+            }
+            let _ = fs::remove_dir(dir.join(shelf.dir()));
+        }
+        Record::remove(&dir);
+        for file in entries(&dir) {
+            self.hand_over(old, &Path::new(&object.on_bpffs()).join(file));
+        }
+        let _ = fs::remove_dir(dir);
+    }
+
+    /// Gives what is not ours its place in the live generation back.
+    fn hand_over(&self, old: &Generation, below: &Path) {
+        let target = self.live().path.join(below);
+        if old.path != self.live().path && !target.exists() {
+            let _ = fs::rename(old.path.join(below), target);
+        }
+    }
+
+    /// Removes the directory itself when nothing is in it: a failed first run leaves nothing.
+    pub fn remove_if_empty(&self) {
+        let _ = fs::remove_dir(&self.root);
+    }
+
+    /// Every XDP link of the live generation.
+    pub fn xdp_links(&self) -> Vec<XdpPin> {
+        let live = self.live();
+        let links = |object: PinName| {
+            let record = Record::read(&live.object(&object)).unwrap_or_default();
+            record.links.into_iter().filter_map(move |link| {
+                let interface = link.target.strip_prefix("xdp ")?.split_once(' ')?.0.parse().ok()?;
+                Some(XdpPin { object: object.clone(), program: link.program, name: link.name, interface })
+            })
+        };
+        live.objects().into_iter().flat_map(links).filter(|link| live.pin(&link.object, Shelf::Links, &link.name).symlink_metadata().is_ok()).collect()
+    }
+
+    /// Detaches an XDP link at once, and removes its pin.
+    ///
+    /// # Errors
+    /// A [`Cause::Attach`] or [`Cause::Pin`] fault.
+    pub fn detach(&self, link: &XdpPin) -> Result<(), Fault> {
+        let path = self.live().pin(&link.object, Shelf::Links, &link.name);
+        let shown = path.display();
+        let fd = sys::bpf::open_pin(&path).map_err(|e| Fault::io(Cause::Pin, format!("open {shown}"), &e))?;
+        match sys::bpf::detach_link(fd.as_fd()) {
+            // The last reference detaches too, on kernels that cannot do it at once.
+            Err(error) if !matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EINVAL)) => {
+                return Err(Fault::io(Cause::Attach, format!("detach {shown}"), &error));
+            }
+            _ => {}
+        }
+        fs::remove_file(&path).map_err(|e| Fault::io(Cause::Pin, format!("remove {shown}"), &e))
+    }
+
+    /// Detaches every XDP link of ours at once, so that none still drops packets when `undo` says it is gone.
+    pub fn detach_all(&self) {
+        for link in self.xdp_links() {
+            let _ = self.detach(&link);
+        }
+    }
+
+    /// Removes everything of ours, the directory itself too if it is empty then.
+    ///
+    /// # Errors
+    /// A [`Cause::Pin`] fault that names what is left.
+    pub fn remove_all(&self) -> Result<(), Fault> {
+        for generation in [self.stage(), self.aside(), self.live()] {
+            if generation.path.exists() {
+                self.retire(&generation)?;
+            }
+        }
+        remove_empty(&self.root)
+    }
+}
+
+fn not_bpffs(path: &Path) -> Fault {
+    Fault::new(Cause::Mount, format!("{} is not on a BPF file system", path.display()))
+        .mend("[mounts] bpffs = true, or: mount -t bpf bpf /sys/fs/bpf")
+}
+
+fn make_dir(path: &Path) -> Result<(), Fault> {
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            let mend = match error.raw_os_error() {
+                Some(libc::EROFS) => "remount it: mount -o remount,rw /sys/fs/bpf (a unit needs ReadWritePaths=/sys/fs/bpf)",
+                Some(libc::EACCES | libc::EPERM) => "run as the owner of that directory, usually root",
+                _ => "",
+            };
+            Err(Fault::io(Cause::Pin, format!("make the directory {}", path.display()), &error).mend(mend))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn remove_empty(path: &Path) -> Result<(), Fault> {
+    match fs::remove_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            let left = entries(path).into_iter().next().unwrap_or_default();
+            Err(Fault::io(Cause::Pin, format!("remove {} (it still holds {left:?}, which is not ours)", path.display()), &error)
+                .mend(format!("look at it: find {}", path.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The names in a directory, sorted; none when it cannot be read.
+pub fn entries(dir: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .collect();
+    names.sort();
+    names
+}

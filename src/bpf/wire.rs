@@ -1,0 +1,147 @@
+//! What the loader child says to its parent: one line an event on a pipe, fields split by tabs, everything escaped.
+
+use std::time::Duration;
+
+use crate::{
+    error::{Cause, Fault},
+    fields::{join, split},
+};
+
+/// One line.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// The child turned to this item; if it dies now, that is the item it died of.
+    Begin(String),
+    /// An item is there.
+    Done {
+        /// `program edge/xdp_main`
+        id: String,
+        /// What it is, for people: `id 57, tag 3b185187f1855c4c`.
+        now: String,
+        /// What the reader should know besides; may be empty.
+        note: String,
+        /// How long it took.
+        took: Duration,
+        /// Named facts for machines.
+        facts: Vec<(String, String)>,
+    },
+    /// An item was not needed.
+    Skipped {
+        /// The item.
+        id: String,
+        /// Why.
+        why: String,
+    },
+    /// An item failed.
+    Failed {
+        /// The item.
+        id: String,
+        /// Whether the plan calls it optional.
+        optional: bool,
+        /// How long it took.
+        took: Duration,
+        /// How.
+        fault: Fault,
+    },
+    /// The child did all it had to do.
+    End,
+}
+
+impl Event {
+    /// The line, its newline included.
+    pub fn line(&self) -> String {
+        let micros = |took: &Duration| took.as_micros().to_string();
+        let fields: Vec<String> = match self {
+            Self::Begin(id) => vec!["begin".into(), id.clone()],
+            Self::Done { id, now, note, took, facts } => {
+                let mut fields = vec!["done".into(), id.clone(), now.clone(), note.clone(), micros(took)];
+                fields.extend(facts.iter().flat_map(|(name, value)| [name.clone(), value.clone()]));
+                fields
+            }
+            Self::Skipped { id, why } => vec!["skipped".into(), id.clone(), why.clone()],
+            Self::Failed { id, optional, took, fault } => vec![
+                "failed".into(),
+                id.clone(),
+                optional.to_string(),
+                micros(took),
+                fault.cause.word().into(),
+                fault.what.clone(),
+                fault.errno.map_or_else(String::new, |errno| errno.to_string()),
+                fault.mend.clone(),
+                fault.detail.clone(),
+            ],
+            Self::End => vec!["end".into()],
+        };
+        join(&fields)
+    }
+
+    /// The event behind a line; `None` for a line that no honest child writes.
+    pub fn parse(line: &str) -> Option<Self> {
+        let mut fields = split(line)?.into_iter();
+        let mut next = || fields.next();
+        let micros = |text: String| text.parse().ok().map(Duration::from_micros);
+        let event = match next()?.as_str() {
+            "begin" => Self::Begin(next()?),
+            "done" => {
+                let (id, now, note, took) = (next()?, next()?, next()?, micros(next()?)?);
+                let mut facts = Vec::new();
+                while let Some(name) = next() {
+                    facts.push((name, next()?));
+                }
+                Self::Done { id, now, note, took, facts }
+            }
+            "skipped" => Self::Skipped { id: next()?, why: next()? },
+            "failed" => Self::Failed {
+                id: next()?,
+                optional: next()?.parse().ok()?,
+                took: micros(next()?)?,
+                fault: {
+                    let fault = Fault::new(Cause::from_word(&next()?)?, next()?);
+                    let errno = match next()?.as_str() {
+                        "" => None,
+                        errno => Some(errno.parse().ok()?),
+                    };
+                    fault.with_errno(errno).mend(next()?).detail(next()?)
+                },
+            },
+            "end" => Self::End,
+            _ => return None,
+        };
+        next().is_none().then_some(event)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_event_comes_back() {
+        let fault = Fault::os(Cause::Verifier, "tab\there", 13).mend("a\nb").detail("\\log\\\n0: (b7)\t");
+        for event in [
+            Event::Begin("object a\tb".into()),
+            Event::Done {
+                id: "map x".into(),
+                now: String::new(),
+                note: "\\".into(),
+                took: Duration::from_micros(7),
+                facts: vec![("id".into(), "5".into())],
+            },
+            Event::Skipped { id: "i".into(), why: "w".into() },
+            Event::Failed { id: "i".into(), optional: true, took: Duration::ZERO, fault },
+            Event::End,
+        ] {
+            let line = event.line();
+            assert_eq!(line.matches('\n').count(), 1);
+            assert_eq!(Event::parse(line.trim_end_matches('\n')), Some(event));
+        }
+    }
+
+    #[test]
+    fn a_line_from_nowhere_is_refused() {
+        for line in ["", "begin", "done\ta", "failed\tx\ttrue\t1\tno-cause\tw\t\t\t", "end\tx", "skipped\ta\tb\\q", "nonsense"] {
+            assert_eq!(Event::parse(line), None, "{line:?}");
+        }
+    }
+}

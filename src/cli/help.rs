@@ -1,0 +1,164 @@
+//! What `--help` says, and how near two words are.
+
+use std::fmt::Write;
+
+use super::Verb;
+use crate::health::Health;
+
+/// What `--version` says.
+pub const VERSION: &str = concat!("bpfboot ", env!("CARGO_PKG_VERSION"), "\n");
+
+const GENERAL: &str = "\
+bpfboot brings eBPF up at boot: it tunes the kernel, loads, pins and proves
+programs, and says what came of it. Run it as often as you like: it repairs what
+is missing, touches nothing that is right, and undoes what it cannot finish.
+
+usage: bpfboot [OPTIONS] VERB
+
+verbs:
+  apply [--dry-run]   bring the kernel to the plan, or say what that would take
+  check               compare the kernel with the plan; change nothing
+  undo                take back what apply did
+  attach IFACE        attach our XDP programs to an interface that has appeared
+  detach IFACE        let go of them again
+  profiles [NAME]     list the built-in sets of settings, or one of them
+  help VERB           more about a verb
+
+options:
+  -c, --config FILE       read FILE, no other place; repeatable; - is stdin
+      --allow-untrusted   read files that users other than root can write
+      --json              one JSON document on stdout, and no other line
+  -q, --quiet             only failures and the summary
+      --color WHEN        auto, always, never; auto honours NO_COLOR, TERM=dumb
+  -h, --help              this text, or a verb's
+  -V, --version           the version
+
+files:
+  /etc/bpfboot.d/*.toml      the configuration, see bpfboot.toml(5); also in
+                             /run/bpfboot.d and /usr/lib/bpfboot.d
+  /run/bpfboot/report.json   the last report, as --json prints it
+  /sys/fs/bpf/bpfboot        the pinned programs, maps and links
+
+exit codes:
+";
+
+const EXAMPLES: &str = "
+examples:
+  bpfboot apply --dry-run       what would change on this machine, and why
+  bpfboot apply && start-agent  the agent starts only where everything is up
+  bpfboot check --json | jq '.steps[] | select(.status != \"already\")'
+";
+
+/// What each exit code means.
+pub(super) const CODES: [(Health, &str); 6] = [
+    (Health::Healthy, "all as planned"),
+    (Health::Failed, "undone, nothing left"),
+    (Health::BadInput, "bad usage or bad configuration; nothing was touched"),
+    (Health::Degraded, "only optional items failed; the rest holds"),
+    (Health::Dirty, "failed, and the undo was not complete; leftovers are listed"),
+    (Health::Drift, "check only: the kernel is not as planned"),
+];
+
+/// The whole help.
+pub fn general() -> String {
+    let mut text = String::from(GENERAL);
+    for (health, meaning) in CODES {
+        let _ = writeln!(text, "  {}  {:9}  {meaning}", health.exit_code(), health.word());
+    }
+    text + EXAMPLES
+}
+
+/// The help of one verb.
+pub(super) fn on(verb: Verb) -> String {
+    let text = match verb {
+        Verb::Apply => APPLY,
+        Verb::Check => CHECK,
+        Verb::Undo => UNDO,
+        Verb::Attach => ATTACH,
+        Verb::Detach => DETACH,
+        Verb::Profiles => PROFILES,
+        Verb::Help => return general(),
+    };
+    format!("{text}\nFor the options of every verb: bpfboot --help\n")
+}
+
+const APPLY: &str = "\
+usage: bpfboot apply [--dry-run]
+
+Brings the kernel to the plan: mounts, sysctls, knobs and limits first, then
+programs, maps and links into a staging directory, which replaces the live one
+in a single step. Every write is read back. When a required step fails, all that
+this run changed is put back. At the end every capability is dropped.
+
+      --dry-run   print the plan, what each step would change, and why
+";
+
+const CHECK: &str = "\
+usage: bpfboot check
+
+Compares the kernel with the plan, and changes nothing. A sysctl counts by its
+value, a program by its tag, a map by its layout, a link by what it is on.
+";
+
+const UNDO: &str = "\
+usage: bpfboot undo
+
+Detaches and unpins our programs, and puts back each value that apply changed,
+unless somebody else has changed it since. What cannot be put back before a
+reboot is listed.
+";
+
+const ATTACH: &str = "\
+usage: bpfboot attach IFACE [--mode MODE] [--object NAME] [--program NAME]
+                            [--wait TIME]
+
+Attaches pinned XDP programs to an interface: those whose configuration names
+it, or the ones named here. A program of somebody else on the interface is
+reported and never replaced.
+
+      --mode MODE      native, generic, any or offload; the mode asked for is
+                       the mode that is proven
+      --object NAME    only the programs of this object
+      --program NAME   only this program
+      --wait TIME      how long to wait for the interface: 500ms, 5s, 2m
+";
+
+const DETACH: &str = "\
+usage: bpfboot detach IFACE [--object NAME] [--program NAME]
+
+Lets go of our XDP programs on an interface; they stay loaded and pinned.
+Programs of others are not touched.
+
+      --object NAME    only the programs of this object
+      --program NAME   only this program
+";
+
+const PROFILES: &str = "\
+usage: bpfboot profiles [NAME]
+
+Lists the built-in sets of kernel settings, or each key of one of them with its
+value and the reason for it.
+";
+
+/// The known word nearest to `word`, if it is near enough to be a slip of the hand.
+pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let far = 1 + word.len() / 4;
+    known.map(|one| (distance(word, one), one)).filter(|(edits, _)| *edits <= far).min().map(|(_, one)| one)
+}
+
+/// Letters to add, drop or change to make `a` into `b` (Levenshtein), row by row.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = i;
+        let mut left = i + 1;
+        let mut next = vec![left];
+        for (y, above) in b.chars().zip(row.iter().skip(1)) {
+            left = (diagonal + usize::from(x != y)).min(left + 1).min(above + 1);
+            next.push(left);
+            diagonal = *above;
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or_default()
+}

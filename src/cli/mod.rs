@@ -1,0 +1,288 @@
+//! The command line: words in, a [`Command`] and [`Options`] out. Decides nothing and looks at nothing else.
+//!
+//! The only room that uses lexopt. Options may stand before or after the verb; which verb they belong to is checked
+//! when all of them are read.
+
+mod help;
+mod value;
+
+use std::{ffi::OsString, fmt, path::PathBuf, time::Duration};
+
+use lexopt::{Arg, Parser};
+
+use crate::{
+    config::{IfName, PinName, XdpMode},
+    report::{Color, Shape, clean},
+};
+
+use value::{COLORS, MODES, Wait, choice, typed};
+
+pub use help::VERSION;
+
+/// What to do.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Command {
+    /// Bring the kernel to the plan.
+    Apply {
+        /// Only say what would be done.
+        dry_run: bool,
+    },
+    /// Compare the kernel with the plan.
+    Check,
+    /// Take back what apply did.
+    Undo,
+    /// Attach XDP programs to an interface.
+    Attach {
+        /// The interface.
+        interface: IfName,
+        /// The mode; `None`: as the configuration has it.
+        mode: Option<XdpMode>,
+        /// Only this object's programs.
+        object: Option<PinName>,
+        /// Only this program.
+        program: Option<PinName>,
+        /// How long to wait for the interface; `None`: as the configuration has it.
+        wait: Option<Duration>,
+    },
+    /// Let go of our XDP programs on an interface.
+    Detach {
+        /// The interface.
+        interface: IfName,
+        /// Only this object's programs.
+        object: Option<PinName>,
+        /// Only this program.
+        program: Option<PinName>,
+    },
+    /// List the profiles, or the keys of one.
+    Profiles {
+        /// The one.
+        name: Option<String>,
+    },
+    /// Print this text.
+    Help(String),
+    /// Print [`VERSION`].
+    Version,
+}
+
+/// What holds for every verb.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Options {
+    /// `--config`, in the order given; `-` is stdin. Empty: the usual places.
+    pub config: Vec<PathBuf>,
+    /// `--allow-untrusted`: take files that others can write, too.
+    pub allow_untrusted: bool,
+    /// `--json` or `--quiet`.
+    pub shape: Shape,
+    /// `--color`.
+    pub color: Color,
+}
+
+/// Bad usage. Its `Display` is all that stderr should get.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Usage(String);
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Usage {
+    fn new(what: &str) -> Self {
+        Self(format!("bpfboot: {}\ntry 'bpfboot --help'\n", clean(what)))
+    }
+}
+
+impl From<lexopt::Error> for Usage {
+    fn from(error: lexopt::Error) -> Self {
+        Self::new(&error.to_string())
+    }
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Verb {
+    Apply,
+    Check,
+    Undo,
+    Attach,
+    Detach,
+    Profiles,
+    Help,
+}
+
+impl Verb {
+    const ALL: [Self; 7] =
+        [Self::Apply, Self::Check, Self::Undo, Self::Attach, Self::Detach, Self::Profiles, Self::Help];
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Apply => "apply",
+            Self::Check => "check",
+            Self::Undo => "undo",
+            Self::Attach => "attach",
+            Self::Detach => "detach",
+            Self::Profiles => "profiles",
+            Self::Help => "help",
+        }
+    }
+
+    /// The options that only some verbs know.
+    const fn own_options(self) -> &'static [&'static str] {
+        match self {
+            Self::Apply => &["dry-run"],
+            Self::Attach => &["mode", "object", "program", "wait"],
+            Self::Detach => &["object", "program"],
+            Self::Check | Self::Undo | Self::Profiles | Self::Help => &[],
+        }
+    }
+
+    fn parse(word: &str) -> Result<Self, Usage> {
+        if let Some(verb) = Self::ALL.into_iter().find(|verb| verb.word() == word) {
+            return Ok(verb);
+        }
+        // What other tools call it.
+        let meant = match word {
+            "status" | "verify" | "diff" => Some("check"),
+            "load" | "start" | "up" => Some("apply"),
+            "unload" | "stop" | "down" | "rollback" | "reset" => Some("undo"),
+            _ => help::nearest(word, Self::ALL.into_iter().map(Self::word)),
+        };
+        Err(Usage::new(&format!("there is no verb '{word}'{}", did_you_mean("", meant))))
+    }
+}
+
+const GLOBAL_OPTIONS: [&str; 7] = ["config", "allow-untrusted", "json", "quiet", "color", "help", "version"];
+
+/// The words as they came, not yet held against the verb.
+#[derive(Default)]
+struct Words {
+    verb: Option<Verb>,
+    operand: Option<OsString>,
+    seen: Vec<&'static str>,
+    mode: Option<XdpMode>,
+    object: Option<PinName>,
+    program: Option<PinName>,
+    wait: Option<Duration>,
+    help: bool,
+    version: bool,
+}
+
+/// Reads the arguments, the program's name not among them.
+///
+/// # Errors
+/// What is wrong with them, for stderr.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(Command, Options), Usage> {
+    let mut parser = Parser::from_args(args);
+    let (mut words, mut options) = (Words::default(), Options::default());
+    while let Some(arg) = parser.next()? {
+        let name = match arg {
+            Arg::Value(word) => {
+                words.take(word)?;
+                continue;
+            }
+            Arg::Short('c') => "config",
+            Arg::Short('h') => "help",
+            Arg::Short('q') => "quiet",
+            Arg::Short('V') => "version",
+            Arg::Short(other) => return Err(Usage::new(&format!("there is no option '-{other}'"))),
+            Arg::Long(name) => known_option(name)?,
+        };
+        match name {
+            "config" => options.config.push(parser.value()?.into()),
+            "allow-untrusted" => options.allow_untrusted = true,
+            "json" => options.shape = Shape::Json,
+            "quiet" if options.shape == Shape::Lines => options.shape = Shape::Quiet,
+            "color" => options.color = choice(&mut parser, "--color", &COLORS)?,
+            "help" => words.help = true,
+            "version" => words.version = true,
+            "mode" => words.mode = Some(choice(&mut parser, "--mode", &MODES)?),
+            "object" => words.object = Some(typed(parser.value()?, "--object")?),
+            "program" => words.program = Some(typed(parser.value()?, "--program")?),
+            "wait" => words.wait = Some(typed::<Wait>(parser.value()?, "--wait")?.0),
+            _ => {}
+        }
+        words.seen.push(name);
+    }
+    Ok((words.command()?, options))
+}
+
+impl Words {
+    /// The first bare word is the verb, the next one its operand.
+    fn take(&mut self, word: OsString) -> Result<(), Usage> {
+        let shown = word.display().to_string();
+        match (self.verb, &self.operand) {
+            (None, _) => self.verb = Some(Verb::parse(&shown)?),
+            (Some(Verb::Attach | Verb::Detach | Verb::Profiles | Verb::Help), None) => self.operand = Some(word),
+            (Some(verb), _) => return Err(Usage::new(&format!("'{shown}' is one word too many for {}", verb.word()))),
+        }
+        Ok(())
+    }
+
+    fn command(self) -> Result<Command, Usage> {
+        if self.version && !self.help {
+            return Ok(Command::Version);
+        }
+        let verb = match self.verb {
+            None if self.help => return Ok(Command::Help(help::general())),
+            None => return Err(Usage(format!("bpfboot: a verb is missing\n\n{}", help::general()))),
+            Some(Verb::Help) => return self.help_on_operand(),
+            Some(verb) if self.help => return Ok(Command::Help(help::on(verb))),
+            Some(verb) => verb,
+        };
+        let strange =
+            self.seen.iter().find(|name| !GLOBAL_OPTIONS.contains(name) && !verb.own_options().contains(name));
+        if let Some(name) = strange {
+            return Err(Usage::new(&format!("the option '--{name}' is not one of {}", verb.word())));
+        }
+        Ok(match verb {
+            Verb::Apply => Command::Apply { dry_run: self.seen.contains(&"dry-run") },
+            Verb::Check => Command::Check,
+            Verb::Undo => Command::Undo,
+            Verb::Attach => Command::Attach {
+                interface: interface(self.operand, verb)?,
+                mode: self.mode,
+                object: self.object,
+                program: self.program,
+                wait: self.wait,
+            },
+            Verb::Detach => Command::Detach {
+                interface: interface(self.operand, verb)?,
+                object: self.object,
+                program: self.program,
+            },
+            Verb::Profiles => {
+                Command::Profiles { name: self.operand.map(|name| typed(name, "the profile")).transpose()? }
+            }
+            Verb::Help => Command::Help(help::general()),
+        })
+    }
+
+    fn help_on_operand(self) -> Result<Command, Usage> {
+        Ok(Command::Help(match self.operand {
+            Some(word) => help::on(Verb::parse(&word.display().to_string())?),
+            None => help::general(),
+        }))
+    }
+}
+
+/// The option of that name, in words that outlive the parser's.
+fn known_option(name: &str) -> Result<&'static str, Usage> {
+    let all = || GLOBAL_OPTIONS.into_iter().chain(Verb::ALL.into_iter().flat_map(Verb::own_options).copied());
+    all().find(|known| *known == name).ok_or_else(|| {
+        Usage::new(&format!("there is no option '--{name}'{}", did_you_mean("--", help::nearest(name, all()))))
+    })
+}
+
+fn did_you_mean(dashes: &str, meant: Option<&str>) -> String {
+    meant.map_or_else(String::new, |meant| format!("; did you mean '{dashes}{meant}'?"))
+}
+
+fn interface(operand: Option<OsString>, verb: Verb) -> Result<IfName, Usage> {
+    let verb = verb.word();
+    let name = operand.ok_or_else(|| Usage::new(&format!("{verb} needs an interface, as in: bpfboot {verb} eth0")))?;
+    typed(name, verb)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+mod tests;

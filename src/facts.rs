@@ -1,0 +1,241 @@
+//! A read-only look at this kernel and at our place in it, taken once before the plan. Writes nothing.
+
+use std::{fs, os::unix::fs::MetadataExt, path::Path};
+
+use crate::sys::file;
+
+/// CAP_NET_ADMIN (include/uapi/linux/capability.h, as the next ones).
+pub const CAP_NET_ADMIN: u32 = 12;
+/// CAP_SYS_PTRACE.
+pub const CAP_SYS_PTRACE: u32 = 19;
+/// CAP_SYS_ADMIN.
+pub const CAP_SYS_ADMIN: u32 = 21;
+/// CAP_SYS_RESOURCE.
+pub const CAP_SYS_RESOURCE: u32 = 24;
+/// CAP_PERFMON.
+pub const CAP_PERFMON: u32 = 38;
+/// CAP_BPF.
+pub const CAP_BPF: u32 = 39;
+
+/// PROC_PID_INIT_INO of include/linux/proc_ns.h: the initial PID namespace has this inode on every kernel.
+const INITIAL_PID_NS: u64 = 0xefff_fffc;
+
+/// What the plan needs to know of the machine.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// The running kernel's version; 0.0 when /proc is not mounted.
+    pub kernel: KernelVersion,
+    /// `uname -r`, for messages.
+    pub release: String,
+    /// Effective user id.
+    pub euid: u32,
+    /// Effective capabilities, one bit each, as in /proc/self/status; all of them when /proc cannot tell, so that
+    /// the kernel decides.
+    pub capabilities: u64,
+    /// How far the kernel is locked down.
+    pub lockdown: Lockdown,
+    /// Whether we are in the initial network namespace; `None` when /proc does not tell.
+    pub initial_netns: Option<bool>,
+    /// Whether we are in the mount namespace of PID 1; `None` when /proc does not tell.
+    pub initial_mntns: Option<bool>,
+    /// Whether /proc/sys is mounted read-only, as containers and ProtectKernelTunables=yes have it.
+    pub proc_sys_read_only: bool,
+    /// Whether /sys/kernel/btf/vmlinux is there.
+    pub btf: bool,
+}
+
+/// A kernel version, as far as decisions hang on it.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct KernelVersion {
+    /// 6 of 6.18.44.
+    pub major: u32,
+    /// 18 of 6.18.44.
+    pub minor: u32,
+}
+
+/// The level in /sys/kernel/security/lockdown.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Lockdown {
+    /// None, or no such file: where securityfs is not mounted, only a refused debugfs open shows a lockdown.
+    None,
+    /// debugfs files cannot be opened for writing.
+    Integrity,
+    /// Nor can kernel memory be read: tracefs is gone, bpf_probe_read is refused.
+    Confidentiality,
+}
+
+impl Facts {
+    /// Looks at the kernel.
+    pub fn gather() -> Self {
+        // /proc/self would be the first thread's, whose capabilities and namespaces may differ from ours.
+        let status = fs::read_to_string("/proc/thread-self/status")
+            .or_else(|_| fs::read_to_string("/proc/self/status"))
+            .unwrap_or_default();
+        let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        Self {
+            kernel: KernelVersion::parse(&release),
+            release: release.trim_end().to_owned(),
+            euid: field(&status, "Uid:", 1).and_then(|uid| uid.parse().ok()).unwrap_or(u32::MAX),
+            capabilities: field(&status, "CapEff:", 0)
+                .and_then(|set| u64::from_str_radix(set, 16).ok())
+                .unwrap_or(u64::MAX),
+            lockdown: lockdown(),
+            initial_netns: initial_netns(),
+            initial_mntns: same_ns_as_init("mnt").or_else(shares_mounts_with_init),
+            proc_sys_read_only: file::is_read_only(Path::new("/proc/sys")).unwrap_or(false),
+            btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
+        }
+    }
+
+    /// Whether /proc was there to tell anything at all.
+    pub const fn proc_mounted(&self) -> bool {
+        self.kernel.major > 0
+    }
+
+    /// Whether the capability with this number is effective.
+    pub const fn has_cap(&self, number: u32) -> bool {
+        self.capabilities & (1 << number) != 0
+    }
+
+    /// CAP_BPF and CAP_PERFMON are of 5.8; before, CAP_SYS_ADMIN stood in for both.
+    pub const fn needs_sys_admin_for_bpf(&self) -> bool {
+        self.older_than(5, 8)
+    }
+
+    /// Before 5.11 maps and programs were charged to RLIMIT_MEMLOCK, since then to the memory cgroup (97306be45fbe).
+    pub const fn charges_memlock(&self) -> bool {
+        self.older_than(5, 11)
+    }
+
+    /// Links of perf events (kprobes, tracepoints, uprobes) can be pinned since 5.15 (b89fbfbb854c).
+    pub const fn perf_links(&self) -> bool {
+        !self.older_than(5, 15)
+    }
+
+    /// XDP links are of 5.9 (aa8d3a716b59).
+    pub const fn xdp_links(&self) -> bool {
+        !self.older_than(5, 9)
+    }
+
+    /// Whether bpffs can swap two directories in one move (simple_rename() in fs/libfs.c).
+    pub const fn rename_exchange_on_bpffs(&self) -> bool {
+        !self.older_than(5, 16)
+    }
+
+    /// Whether the kernel is known to be older than `major.minor`.
+    pub const fn older_than(&self, major: u32, minor: u32) -> bool {
+        let is = self.kernel;
+        self.proc_mounted() && (is.major < major || (is.major == major && is.minor < minor))
+    }
+}
+
+impl KernelVersion {
+    /// The version at the start of `uname -r`; what is no number counts as 0.
+    pub fn parse(release: &str) -> Self {
+        let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
+        Self { major: numbers.next().unwrap_or(0), minor: numbers.next().unwrap_or(0) }
+    }
+}
+
+/// The word number `at` behind `name` in /proc/self/status.
+fn field<'a>(status: &'a str, name: &str, at: usize) -> Option<&'a str> {
+    status.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().nth(at)
+}
+
+/// The level in brackets; without securityfs, the level on the kernel's command line.
+fn lockdown() -> Lockdown {
+    if let Ok(levels) = fs::read_to_string("/sys/kernel/security/lockdown") {
+        return level(levels.split(['[', ']']).nth(1).unwrap_or_default());
+    }
+    let cmdline = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    level(cmdline.split_whitespace().filter_map(|word| word.strip_prefix("lockdown=")).next_back().unwrap_or_default())
+}
+
+fn level(word: &str) -> Lockdown {
+    match word {
+        "integrity" => Lockdown::Integrity,
+        "confidentiality" => Lockdown::Confidentiality,
+        _ => Lockdown::None,
+    }
+}
+
+fn ns_inode(path: &str) -> Option<u64> {
+    Some(fs::metadata(path).ok()?.ino())
+}
+
+fn same_ns_as_init(kind: &str) -> Option<bool> {
+    let init = ns_inode(&format!("/proc/1/ns/{kind}"))?;
+    let own =
+        ns_inode(&format!("/proc/thread-self/ns/{kind}")).or_else(|| ns_inode(&format!("/proc/self/ns/{kind}")))?;
+    Some(init == own)
+}
+
+/// A mount belongs to one namespace and its id is unique in the system (proc_pid_mountinfo(5)); the list of PID 1 is
+/// open also to those who may not follow /proc/1/ns.
+fn shares_mounts_with_init() -> Option<bool> {
+    let own = fs::read_to_string("/proc/thread-self/mountinfo").ok()?;
+    let id = own.split(' ').next().filter(|id| !id.is_empty())?;
+    let init = fs::read_to_string("/proc/1/mountinfo").ok()?;
+    Some(init.lines().any(|line| line.split(' ').next() == Some(id)))
+}
+
+/// PID 1 of a container is in the container's own network namespace, so being in the same one proves something only
+/// in the initial PID namespace. Otherwise a key tells that the kernel registers for the initial one alone
+/// (net_core_table in net/core/sysctl_net_core.c).
+fn initial_netns() -> Option<bool> {
+    match same_ns_as_init("net") {
+        Some(false) => Some(false),
+        Some(true) if ns_inode("/proc/self/ns/pid") == Some(INITIAL_PID_NS) => Some(true),
+        _ if Path::new("/proc/sys/net/core").exists() => {
+            Some(Path::new("/proc/sys/net/core/netdev_max_backlog").exists())
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_from_any_release() {
+        for (release, major, minor) in
+            [("6.18.44-fc-v595\n", 6, 18), ("5.4-rc1", 5, 4), ("6", 6, 0), ("", 0, 0), ("x", 0, 0), ("5.10.0+", 5, 10)]
+        {
+            assert_eq!(KernelVersion::parse(release), KernelVersion { major, minor }, "{release}");
+        }
+    }
+
+    #[test]
+    fn this_machine_is_seen() {
+        let facts = Facts::gather();
+        assert!(facts.proc_mounted());
+        assert!(facts.kernel.major >= 4);
+        assert_eq!(facts.euid, fs::metadata("/proc/self").unwrap().uid());
+        assert_eq!(facts.release, fs::read_to_string("/proc/sys/kernel/osrelease").unwrap().trim());
+        assert_eq!(field("Uid:\t1\t2\t3\nCapEff:\tff", "Uid:", 1), Some("2"));
+    }
+
+    #[test]
+    fn versions_decide() {
+        let mut facts = Facts::gather();
+        facts.kernel = KernelVersion { major: 5, minor: 4 };
+        assert!(
+            facts.needs_sys_admin_for_bpf() && facts.charges_memlock() && !facts.xdp_links() && !facts.perf_links()
+        );
+        facts.kernel = KernelVersion { major: 6, minor: 1 };
+        assert!(
+            !facts.needs_sys_admin_for_bpf() && !facts.charges_memlock() && facts.xdp_links() && facts.perf_links()
+        );
+        facts.kernel = KernelVersion { major: 0, minor: 0 };
+        assert!(!facts.charges_memlock(), "an unknown kernel is taken for a modern one");
+    }
+
+    #[test]
+    fn the_lockdown_level_is_the_bracketed_one() {
+        assert_eq!(level("integrity"), Lockdown::Integrity);
+        assert_eq!(level("confidentiality"), Lockdown::Confidentiality);
+        assert_eq!(level("none"), Lockdown::None);
+    }
+}

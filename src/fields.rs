@@ -1,0 +1,48 @@
+//! Lines of text fields that any content survives: split by tabs, with tab, newline and backslash escaped.
+
+/// One line, its newline included.
+pub fn join<S: AsRef<str>>(fields: &[S]) -> String {
+    let mut line = fields.iter().map(|field| escape(field.as_ref())).collect::<Vec<_>>().join("\t");
+    line.push('\n');
+    line
+}
+
+/// The fields of a line without its newline; `None` when [`join`] cannot have made it.
+pub fn split(line: &str) -> Option<Vec<String>> {
+    line.split('\t').map(unescape).collect()
+}
+
+fn escape(field: &str) -> String {
+    field.replace('\\', "\\\\").replace('\t', "\\t").replace('\n', "\\n")
+}
+
+fn unescape(field: &str) -> Option<String> {
+    let mut out = String::with_capacity(field.len());
+    let mut chars = field.chars();
+    while let Some(c) = chars.next() {
+        out.push(match c {
+            '\\' => match chars.next()? {
+                't' => '\t',
+                'n' => '\n',
+                '\\' => '\\',
+                _ => return None,
+            },
+            c => c,
+        });
+    }
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_content_comes_back() {
+        let fields = ["", "plain", "tab\there", "line\nbreak", "back\\slash\\t", "\u{1b}[0m"].map(str::to_owned);
+        let line = join(&fields);
+        assert_eq!(line.matches('\n').count(), 1);
+        assert_eq!(split(line.trim_end_matches('\n')), Some(fields.to_vec()));
+        assert_eq!(split("bad\\q"), None);
+    }
+}

@@ -1,0 +1,60 @@
+//! bpfboot tunes a kernel for eBPF, loads programs with least privilege, pins them, proves that they are there, and
+//! exits with a health code that a boot gate can trust.
+//!
+//! One street, one direction, and the plan is data:
+//!
+//! ```text
+//! files  --config--> Config --+
+//!                             +--plan--> Plan --verbs--> lines --report--> Health --> exit code
+//! kernel --facts---> Facts  --+            |
+//!                                 act: tune/* and bpf/*      (bpf forks the loader child)
+//! ```
+//!
+//! | room | what it knows |
+//! |---|---|
+//! | `cli`, `config` | what was asked for; the only ones that read arguments and TOML |
+//! | `facts` | the machine, looked at once |
+//! | `profiles` | sets of sysctls, each key with its reason |
+//! | `plan`, `step` | what to do, as data |
+//! | `act`, `tune` | how a tuning step is looked at, done and put back |
+//! | `bpf` | objects, programs, maps, links, pins; the only one that uses aya |
+//! | `verbs` | how a plan is walked: apply, check, undo, attach, detach |
+//! | `journal`, `lock` | what survives a kill, and one run at a time |
+//! | `privilege` | letting capabilities go |
+//! | `report`, `logger`, `health` | what is said, where, and the exit codes |
+//! | `sys` | system calls; the only one with `unsafe` |
+
+mod act;
+mod bpf;
+mod cli;
+mod config;
+mod error;
+mod facts;
+mod fields;
+mod health;
+mod journal;
+mod lock;
+mod logger;
+mod plan;
+mod privilege;
+mod profiles;
+mod report;
+mod step;
+mod sys;
+mod tune;
+mod verbs;
+
+use std::ffi::OsString;
+
+pub use health::Health;
+
+/// Runs a command line, the program's name not among its words.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> Health {
+    match cli::parse(args) {
+        Ok((command, options)) => verbs::carry_out(&command, &options),
+        Err(usage) => {
+            report::complain(&usage.to_string());
+            Health::BadInput
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! The only room that talks to the kernel through nix, rustix and libc, and the only one with `unsafe` in it.
+
+pub mod bpf;
+pub mod file;
+pub mod limit;
+pub mod mount;
+pub mod netlink;
+pub mod process;

@@ -1,0 +1,166 @@
+//! Forking the loader child, waiting for it, and hearing the signals that stop a run.
+
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout},
+    sys::{
+        signal::{SaFlags, SigAction, SigHandler, SigSet, Signal},
+        wait::{WaitPidFlag, WaitStatus},
+    },
+    unistd::{ForkResult, Pid},
+};
+
+static STOP: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn note_stop(_: libc::c_int) {
+    STOP.store(true, Ordering::Relaxed);
+}
+
+/// Makes SIGTERM, SIGINT and SIGHUP end the run between two steps instead of in the middle of one.
+#[allow(unsafe_code, reason = "sigaction takes a function pointer")]
+pub fn catch_stop_signals() {
+    let action = SigAction::new(SigHandler::Handler(note_stop), SaFlags::empty(), SigSet::empty());
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        // SAFETY: the handler only stores to an atomic, which is async-signal-safe.
+        let _ = unsafe { nix::sys::signal::sigaction(signal, &action) };
+    }
+}
+
+/// Whether a signal asked us to stop.
+pub fn stop_requested() -> bool {
+    STOP.load(Ordering::Relaxed)
+}
+
+/// The pages of a fork: which side we are on.
+pub enum Side {
+    /// The new process, which must end through [`exit_now`].
+    Child,
+    /// Us, with the handle on it.
+    Parent(Child),
+}
+
+/// A forked process that is waited for exactly once.
+pub struct Child {
+    pid: Pid,
+}
+
+/// How a child ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum End {
+    /// It exited with this code.
+    Exit(i32),
+    /// This signal ended it.
+    Signal(i32),
+}
+
+/// Forks. Must be called while this process has one thread only: the child goes on to allocate.
+///
+/// # Errors
+/// EAGAIN or ENOMEM of fork(2).
+#[allow(unsafe_code, reason = "fork")]
+pub fn fork() -> io::Result<Side> {
+    // SAFETY: the caller is single-threaded, so no lock can be held by a thread that the child lacks.
+    match unsafe { nix::unistd::fork() }? {
+        ForkResult::Child => Ok(Side::Child),
+        ForkResult::Parent { child } => Ok(Side::Parent(Child { pid: child })),
+    }
+}
+
+/// Ends this process without running destructors: what the child leaves pinned stays, the rest the kernel frees.
+#[allow(unsafe_code, reason = "_exit")]
+pub fn exit_now(code: i32) -> ! {
+    // SAFETY: _exit never returns and touches no memory of ours.
+    unsafe { libc::_exit(code) }
+}
+
+impl Child {
+    /// Ends it, whatever it is doing.
+    pub fn kill(&self) {
+        let _ = nix::sys::signal::kill(self.pid, Signal::SIGKILL);
+    }
+
+    /// Waits until it has ended.
+    pub fn wait(self) -> End {
+        loop {
+            match nix::sys::wait::waitpid(self.pid, Some(WaitPidFlag::empty())) {
+                Ok(WaitStatus::Exited(_, code)) => return End::Exit(code),
+                Ok(WaitStatus::Signaled(_, signal, _)) => return End::Signal(signal as i32),
+                Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+                Err(_) => return End::Exit(-1),
+            }
+        }
+    }
+}
+
+/// A pipe whose ends close on exec.
+///
+/// # Errors
+/// EMFILE or ENFILE of pipe2(2).
+pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (reader, writer) = io::pipe()?;
+    Ok((reader.into(), writer.into()))
+}
+
+/// Waits until `fd` can be read or its other end is gone. `false`: the time was up, or a signal came.
+pub fn wait_readable(fd: impl AsFd, limit: Duration) -> bool {
+    let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
+    let limit = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
+    matches!(nix::poll::poll(&mut fds, limit), Ok(n) if n > 0)
+}
+
+/// Asks the kernel to end this process when its parent ends: an orphaned loader would build a stage for nobody. Must come
+/// after the last change of credentials, which resets it (commit_creds() in kernel/cred.c).
+#[allow(unsafe_code, reason = "prctl")]
+pub fn die_with_parent() {
+    // SAFETY: prctl with plain numbers.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+}
+
+/// Makes sure that no exec gives this process more than it has (prctl(2), PR_SET_NO_NEW_PRIVS).
+///
+/// # Errors
+/// EINVAL before Linux 3.5.
+#[allow(unsafe_code, reason = "prctl")]
+pub fn set_no_new_privs() -> io::Result<()> {
+    // SAFETY: prctl with plain numbers; the kernel wants the unused ones to be zero.
+    zero_is_ok(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })
+}
+
+/// Sets the securebits (capabilities(7)).
+///
+/// # Errors
+/// EPERM without CAP_SETPCAP, or when they are locked.
+#[allow(unsafe_code, reason = "prctl")]
+pub fn set_securebits(bits: u32) -> io::Result<()> {
+    // SAFETY: prctl with plain numbers.
+    zero_is_ok(unsafe { libc::prctl(libc::PR_SET_SECUREBITS, libc::c_ulong::from(bits)) })
+}
+
+fn zero_is_ok(result: libc::c_int) -> io::Result<()> {
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The user that this process acts as.
+#[allow(unsafe_code, reason = "geteuid")]
+pub fn effective_uid() -> u32 {
+    // SAFETY: geteuid takes nothing and cannot fail.
+    unsafe { libc::geteuid() }
+}
+
+/// Bytes of a page.
+#[allow(unsafe_code, reason = "sysconf")]
+pub fn page_size() -> u32 {
+    // SAFETY: sysconf with a plain number.
+    u32::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
+}
+
+/// The number of threads worth starting: the CPUs this process may run on.
+pub fn usable_cpus() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}

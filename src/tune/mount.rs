@@ -1,0 +1,192 @@
+//! bpffs, tracefs and debugfs: judged by what is mounted, never by the path's name; mounted where absent.
+
+use std::{fs, os::unix::fs::MetadataExt, path::Path};
+
+use crate::{
+    config::{FsKind, MountWish},
+    error::{Cause, Fault},
+    facts::{CAP_SYS_ADMIN, Facts},
+    step::Verdict,
+    sys::{
+        file::{self, BPF_MAGIC, DEBUGFS_MAGIC, SYSFS_MAGIC, TRACEFS_MAGIC, errno},
+        mount as sys_mount,
+    },
+    tune,
+};
+
+const fn magic(fs: FsKind) -> u64 {
+    match fs {
+        FsKind::Bpf => BPF_MAGIC,
+        FsKind::Trace => TRACEFS_MAGIC,
+        FsKind::Debug => DEBUGFS_MAGIC,
+    }
+}
+
+/// Whether the kernel has the file system; `None` when /proc cannot tell.
+pub fn in_kernel(fs: FsKind) -> Option<bool> {
+    let known = fs::read_to_string("/proc/filesystems").ok()?;
+    Some(known.lines().any(|line| line.split_whitespace().next_back() == Some(fs.name())))
+}
+
+/// Whether the file system is mounted at this place.
+pub fn is_mounted(fs: FsKind, at: &Path) -> bool {
+    matches!(file::fs_magic(at), Ok(found) if found == magic(fs))
+}
+
+/// Looks at the place and says what the wish would take. Mounts nothing.
+pub fn survey(wish: &MountWish, facts: &Facts) -> Verdict {
+    surveyed(wish, Path::new(wish.fs.usual_place()), facts).unwrap_or_else(Verdict::Blocked)
+}
+
+fn surveyed(wish: &MountWish, at: &Path, facts: &Facts) -> Result<Verdict, Fault> {
+    let name = wish.fs.name();
+    if is_mounted(wish.fs, at) {
+        if wish.fs == FsKind::Bpf && file::is_read_only(at).unwrap_or(false) {
+            return Err(Fault::os(
+                Cause::Mount,
+                format!("{name} on {} is mounted read-only", at.display()),
+                libc::EROFS,
+            )
+            .mend("systemd: ReadWritePaths=/sys/fs/bpf, or ProtectKernelTunables=no; container: mount it without ro"));
+        }
+        return Ok(Verdict::Already { is: state(wish, at) });
+    }
+    if in_kernel(wish.fs) == Some(false) {
+        return Err(Fault::os(Cause::Kernel, format!("this kernel has no {name}"), libc::ENODEV));
+    }
+    check_place(at)?;
+    tune::needs(facts, &format!("mount {name}"), CAP_SYS_ADMIN)?;
+    Ok(Verdict::Change { was: Some("not mounted".into()), now: format!("mounted{}", asked(wish)) })
+}
+
+/// A directory in sysfs cannot be made: the kernel makes it together with the file system.
+fn check_place(at: &Path) -> Result<(), Fault> {
+    let shown = at.display();
+    if at.is_dir() {
+        return Ok(());
+    }
+    if matches!(file::fs_magic(Path::new("/sys")), Ok(SYSFS_MAGIC)) {
+        return Err(Fault::os(
+            Cause::Kernel,
+            format!("{shown} is not there and cannot be made in sysfs"),
+            libc::ENOENT,
+        ));
+    }
+    Err(Fault::os(Cause::Mount, format!("{shown} is not there, and /sys is not sysfs"), libc::ENOENT)
+        .mend("mount -t sysfs sysfs /sys"))
+}
+
+/// What is mounted, and that a mode other than asked for is left alone: others may rely on it.
+fn state(wish: &MountWish, at: &Path) -> String {
+    let Ok(root) = fs::metadata(at) else {
+        return "mounted".into();
+    };
+    let mode = root.mode() & 0o7777;
+    let as_asked = wish.mode.is_none_or(|asked| asked == mode)
+        && wish.uid.is_none_or(|asked| asked == root.uid())
+        && wish.gid.is_none_or(|asked| asked == root.gid());
+    if as_asked {
+        return "mounted".into();
+    }
+    format!(
+        "mounted, mode {mode:04o}, owner {}:{}; not changed to{}, since it is not our mount",
+        root.uid(),
+        root.gid(),
+        asked(wish)
+    )
+}
+
+fn asked(wish: &MountWish) -> String {
+    let mut text = String::new();
+    if let Some(mode) = wish.mode {
+        text.push_str(&format!(" mode {mode:04o}"));
+    }
+    for (name, id) in [("uid", wish.uid), ("gid", wish.gid)] {
+        if let Some(id) = id {
+            text.push_str(&format!(" {name} {id}"));
+        }
+    }
+    text
+}
+
+/// Mounts the file system and makes its root as wished. What is mounted already stays as it is.
+///
+/// # Errors
+/// What mount(2) says; or the root could not be made as wished, and then it is unmounted again.
+pub fn apply(wish: &MountWish) -> Result<(String, String), Fault> {
+    mount_at(wish, Path::new(wish.fs.usual_place()))
+}
+
+fn mount_at(wish: &MountWish, at: &Path) -> Result<(String, String), Fault> {
+    if is_mounted(wish.fs, at) {
+        return Ok((state(wish, at), String::new()));
+    }
+    let shown = at.display();
+    // Set at once, so that there is no moment in which others may enter; bpffs ignores options it does not know.
+    let options = wish.mode.map(|mode| format!("mode={mode:04o}")).unwrap_or_default();
+    sys_mount::mount(wish.fs.name(), at, &options).map_err(|error| match errno(&error) {
+        libc::EPERM => tune::lacks(&format!("mount on {shown}"), CAP_SYS_ADMIN),
+        libc::ENODEV => Fault::io(Cause::Kernel, format!("this kernel has no {}", wish.fs.name()), &error),
+        _ => Fault::io(Cause::Mount, format!("mount on {shown}"), &error),
+    })?;
+    if let Err(fault) = finish(wish, at) {
+        let _ = sys_mount::unmount(at);
+        return Err(fault);
+    }
+    Ok((format!("mounted{}", asked(wish)), String::new()))
+}
+
+fn finish(wish: &MountWish, at: &Path) -> Result<(), Fault> {
+    if wish.fs == FsKind::Bpf {
+        sys_mount::own(at, wish.uid, wish.gid, wish.mode)
+            .map_err(|e| Fault::io(Cause::Mount, format!("set{} on {}", asked(wish), at.display()), &e))?;
+    }
+    if is_mounted(wish.fs, at) {
+        return Ok(());
+    }
+    Err(Fault::new(Cause::Mount, format!("mounted {}, and something else is on {}", wish.fs.name(), at.display())))
+}
+
+/// Unmounts what this run mounted. A bpffs that holds pins stays: unmounting would drop programs that others need.
+///
+/// # Errors
+/// Somebody pinned something there, or has something open.
+pub fn undo_unmount(fs: FsKind, at: &str) -> Result<(), Fault> {
+    let place = Path::new(at);
+    if !is_mounted(fs, place) {
+        return Ok(());
+    }
+    let busy = |what: String| Fault::new(Cause::Busy, what).mend(format!("umount {at}"));
+    if fs == FsKind::Bpf && holds_pins(place) {
+        return Err(busy(format!("{at} holds pins and stays mounted")));
+    }
+    sys_mount::unmount(place).map_err(|error| {
+        let cause = if errno(&error) == libc::EBUSY { Cause::Busy } else { Cause::Mount };
+        Fault::io(cause, format!("unmount {at}"), &error).mend(format!("umount {at}"))
+    })
+}
+
+/// With CONFIG_BPF_PRELOAD every new bpffs holds the kernel's own maps.debug and progs.debug (populate_bpffs() in
+/// kernel/bpf/inode.c). No user can make a name with a dot there (bpf_lookup()).
+fn holds_pins(place: &Path) -> bool {
+    let Ok(entries) = fs::read_dir(place) else { return true };
+    entries.flatten().any(|entry| !entry.file_name().as_encoded_bytes().contains(&b'.'))
+}
+
+/// Whether PID 1 sees the bpffs that holds this path. If not, pins made here are gone with our mount namespace. `None`
+/// when there is no bpffs here yet, or /proc does not tell.
+///
+/// Its mountinfo is open to everybody (proc_mounts_open() in fs/proc_namespace.c), unlike /proc/1/root, which asks for
+/// the right to trace PID 1.
+pub fn bpffs_visible_to_init(at: &Path) -> Option<bool> {
+    if !is_mounted(FsKind::Bpf, at) {
+        return None;
+    }
+    let device = fs::metadata(at).ok()?.dev();
+    let device = format!("{}:{}", libc::major(device), libc::minor(device));
+    let mounts = fs::read_to_string("/proc/1/mountinfo").ok()?;
+    Some(mounts.lines().any(|line| line.split(' ').nth(2) == Some(&device)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,289 @@
+//! `apply`: bring the kernel to the plan, or leave it as it was.
+
+use std::time::Instant;
+
+use super::{
+    objects::{Told, found},
+    run::Run,
+};
+use crate::{
+    act,
+    bpf::{self, BpfPlan, Committed},
+    cli::Options,
+    config::Config,
+    error::{Cause, Fault},
+    health::Health,
+    journal::Journal,
+    lock::lock,
+    plan::Plan,
+    privilege,
+    report::{Line, Status},
+    step::{Must, Outcome, Phase, Undo},
+    sys::process,
+};
+
+/// How a phase went on: `Err` means that the run has failed, which was said already.
+type Go = Result<(), GaveUp>;
+
+/// The run failed.
+pub struct GaveUp;
+
+/// What this run has changed and can put back.
+#[derive(Default)]
+struct Changes {
+    tuned: Vec<Undo>,
+    committed: Option<Committed>,
+}
+
+/// Applies the configuration.
+pub fn apply(config: &Config, options: &Options) -> Health {
+    let mut run = Run::new("apply", options, &config.sources);
+    process::catch_stop_signals();
+    let locked = match lock() {
+        Ok((locked, note)) => {
+            run.notes.extend(note);
+            locked
+        }
+        Err(fault) => {
+            run.fail("lock", Phase::Settle, Must::Required, fault);
+            return run.end(Health::Failed, false);
+        }
+    };
+    let journal = Journal::new(&locked);
+    let left = settle(&mut run, config, &journal);
+    let mut taken = journal.taken();
+    taken.extend(left.iter().cloned());
+    let plan = Plan::new(config, &run.facts, &taken, options.allow_untrusted);
+    run.notes.extend(plan.notes.iter().cloned());
+    fit(&mut run, &plan);
+    let mut changes = Changes { tuned: left, committed: None };
+    let health = match walk(&mut run, &plan, &journal, &mut changes) {
+        Ok(()) => {
+            finish(&mut run, &plan, &journal, &changes);
+            run.health()
+        }
+        Err(GaveUp) => take_back(&mut run, &plan.bpf, &journal, changes),
+    };
+    run.end(health, true)
+}
+
+/// Repairs what a killed run left: its stage is swept, its tuning becomes ours to keep or to put back.
+fn settle(run: &mut Run, config: &Config, journal: &Journal) -> Vec<Undo> {
+    match bpf::Store::new(&config.bpf.root).sweep() {
+        Ok(false) => {}
+        Ok(true) => {
+            let line = Line::new("pins of a run that was killed", Phase::Settle, Must::Required, Status::Done);
+            run.say(Line { now: Some("swept".into()), ..line });
+        }
+        Err(fault) => run.fail("pins of a run that was killed", Phase::Settle, Must::Optional, fault),
+    }
+    let left: Vec<Undo> = journal.left_over().into_iter().filter(|undo| act::still_ours(undo, &run.facts)).collect();
+    if !left.is_empty() {
+        run.notes.push(format!("a run was killed before it could finish; {} of its changes were found and are taken over", left.len()));
+    }
+    left
+}
+
+fn fit(run: &mut Run, plan: &Plan) {
+    let steps = plan.steps.iter().map(|(step, _)| step.id.clone());
+    let objects = plan.bpf.objects.iter().flat_map(|object| found(object, Status::Planned)).map(|line| line.id);
+    let ids: Vec<String> = steps.chain(objects).collect();
+    run.fit(ids.iter().map(String::as_str));
+}
+
+fn walk(run: &mut Run, plan: &Plan, journal: &Journal, changes: &mut Changes) -> Go {
+    refuse_the_hopeless(run, plan)?;
+    let mut planned = changes.tuned.clone();
+    planned.extend(plan.undo());
+    if !planned.is_empty() {
+        if let Err(error) = journal.begin(&planned) {
+            run.notes.push(format!("no undo journal can be kept ({error}): a kill could not be repaired"));
+        }
+    }
+    tune(run, plan, Phase::Mount, changes)?;
+    tune(run, plan, Phase::Tune, changes)?;
+    load(run, plan, changes)?;
+    tune(run, plan, Phase::Seal, changes)
+}
+
+/// Nothing is begun when it is known that something required cannot be done.
+fn refuse_the_hopeless(run: &mut Run, plan: &Plan) -> Go {
+    if !plan.is_hopeless() {
+        return Ok(());
+    }
+    for (step, verdict) in &plan.steps {
+        let line = Line::of_verdict(step, verdict.clone(), Status::Planned);
+        if line.status == Status::Failed {
+            run.say(line);
+        }
+    }
+    for item in &plan.blocked {
+        run.fail(item.id.clone(), Phase::Load, if item.optional { Must::Optional } else { Must::Required }, item.fault.clone());
+    }
+    run.notes.push("nothing was changed: this was known before the first write".into());
+    Err(GaveUp)
+}
+
+fn tune(run: &mut Run, plan: &Plan, phase: Phase, changes: &mut Changes) -> Go {
+    for (step, verdict) in plan.steps.iter().filter(|(step, _)| step.phase == phase) {
+        stop_if_asked(run, phase)?;
+        let start = Instant::now();
+        let undo = act::undo_of(step, verdict);
+        let outcome = act::perform(step, verdict.clone(), &run.facts);
+        // A failed write may have changed the value all the same: a clamp.
+        if matches!(outcome, Outcome::Done { .. } | Outcome::Failed(_) | Outcome::Skipped { .. }) {
+            changes.tuned.extend(undo);
+        }
+        let line = Line::of_outcome(step, outcome, start.elapsed());
+        let fatal = line.status == Status::Failed && step.must == Must::Required;
+        run.say(line);
+        if fatal {
+            return Err(GaveUp);
+        }
+    }
+    Ok(())
+}
+
+fn stop_if_asked(run: &mut Run, phase: Phase) -> Go {
+    if !process::stop_requested() {
+        return Ok(());
+    }
+    run.fail("signal", phase, Must::Required, Fault::new(Cause::Signal, "stopped by a signal").mend("run it again: bpfboot apply"));
+    Err(GaveUp)
+}
+
+fn load(run: &mut Run, plan: &Plan, changes: &mut Changes) -> Go {
+    for item in &plan.blocked {
+        run.fail(item.id.clone(), Phase::Load, Must::Optional, item.fault.clone());
+    }
+    for object in plan.bpf.objects.iter().filter(|object| !object.changes()) {
+        found(object, Status::Already).into_iter().for_each(|line| run.say(line));
+    }
+    if !plan.bpf.changes() {
+        return Ok(());
+    }
+    stage(run, &plan.bpf)?;
+    stop_if_asked(run, Phase::Commit)?;
+    commit(run, &plan.bpf, changes)
+}
+
+/// Has the loader child build the next generation.
+pub fn stage(run: &mut Run, plan: &BpfPlan) -> Go {
+    let needs = plan.needs(&run.facts);
+    let (mut told, start) = (Told::default(), Instant::now());
+    let total = plan.programs_to_load();
+    let result = bpf::stage(plan, needs, &mut |event| {
+        told.hear(event);
+        if start.elapsed().as_secs() > 0 {
+            run.progress(&format!("loading: program {} of {total}", told.begun));
+        }
+    });
+    run.progress("");
+    told.sorted(plan).into_iter().for_each(|line| run.say(line));
+    match result {
+        Ok(()) => Ok(()),
+        Err(fault) => {
+            if let Some(fault) = fault {
+                run.fail("loader", Phase::Load, Must::Required, fault);
+            }
+            Err(GaveUp)
+        }
+    }
+}
+
+fn commit(run: &mut Run, plan: &BpfPlan, changes: &mut Changes) -> Go {
+    let (id, start) = (format!("pins {}", plan.store.live().path().display()), Instant::now());
+    match bpf::commit(plan) {
+        Ok(committed) => {
+            changes.committed = Some(committed);
+            let retired: Vec<_> = plan.retire.iter().map(|name| name.as_str()).collect();
+            let note = if retired.is_empty() { String::new() } else { format!("no longer in the configuration: {}", retired.join(", ")) };
+            run.say(Line { now: Some("live".into()), note, took: start.elapsed(), ..Line::new(id, Phase::Commit, Must::Required, Status::Done) });
+            Ok(())
+        }
+        Err(fault) => {
+            run.fail(id, Phase::Commit, Must::Required, fault);
+            Err(GaveUp)
+        }
+    }
+}
+
+/// The run stands: its journal becomes what `undo` takes back, the old generation goes, and so does every privilege.
+fn finish(run: &mut Run, plan: &Plan, journal: &Journal, changes: &Changes) {
+    let mut done = changes.tuned.clone();
+    if changes.committed.is_some() {
+        done.insert(0, Undo::Pins { root: plan.bpf.store.root().display().to_string() });
+        if let Err(fault) = bpf::retire(&plan.bpf) {
+            run.fail("pins of the last generation", Phase::Commit, Must::Optional, fault);
+        }
+    }
+    if !done.is_empty() {
+        if let Err(error) = journal.keep(&done) {
+            run.notes.push(format!("undo will not know of this run: {error}"));
+        }
+    }
+    drop_privileges(run);
+}
+
+/// Drops everything, and says what the kernel says of it.
+pub fn drop_privileges(run: &mut Run) {
+    let changed = run.changed();
+    match privilege::drop_all() {
+        Ok(now) => {
+            let status = if changed { Status::Done } else { Status::Already };
+            run.say(Line { now: Some(now), ..Line::new("privileges", Phase::Drop, Must::Required, status) });
+        }
+        Err(fault) => run.fail("privileges", Phase::Drop, Must::Optional, fault),
+    }
+}
+
+/// The run failed: everything it changed goes back, in reverse order.
+fn take_back(run: &mut Run, plan: &BpfPlan, journal: &Journal, changes: Changes) -> Health {
+    if let Some(committed) = changes.committed {
+        match committed.revert(plan) {
+            Ok(()) => run.say(Line { now: Some("the generation before".into()), ..Line::new("pins", Phase::Commit, Must::Required, Status::Undone) }),
+            Err(fault) => run.leftovers.push(format!("pins: {fault}; mend: bpfboot undo")),
+        }
+    }
+    if let Err(fault) = plan.store.sweep() {
+        run.leftovers.push(format!("pins: {fault}; mend: {}", fault.mend));
+    }
+    plan.store.remove_if_empty();
+    let left = put_all_back(run, &changes.tuned);
+    let kept = if left.is_empty() { journal.end() } else { journal.keep(&left) };
+    if let Err(error) = kept {
+        run.notes.push(format!("the undo journal cannot be brought up to date: {error}"));
+    }
+    if run.leftovers.is_empty() { Health::Failed } else { Health::Dirty }
+}
+
+/// Puts tuning back, newest first. Gives what could not be put back.
+pub fn put_all_back(run: &mut Run, tuned: &[Undo]) -> Vec<Undo> {
+    let mut left = Vec::new();
+    for undo in tuned.iter().rev() {
+        let id = act::undo_id(undo);
+        match act::put_back(undo, &run.facts) {
+            Ok(Some(to)) => run.say(Line { now: Some(to), ..Line::new(id, Phase::Tune, Must::Required, Status::Undone) }),
+            Ok(None) => {
+                let note = "somebody else has set it since; left alone".to_owned();
+                run.say(Line { note, ..Line::new(id, Phase::Tune, Must::Required, Status::Skipped) });
+            }
+            Err(fault) => {
+                run.leftovers.push(format!("{id}: {fault}; mend: {}", mend_by_hand(undo)));
+                run.fail(id, Phase::Tune, Must::Required, fault);
+                left.push(undo.clone());
+            }
+        }
+    }
+    left.reverse();
+    left
+}
+
+fn mend_by_hand(undo: &Undo) -> String {
+    match undo {
+        Undo::Sysctl { key, was, .. } => format!("sysctl -w {key}=\"{was}\""),
+        Undo::Knob { path, was, .. } => format!("echo {was} > {}/{}", path.fs.usual_place(), path.below),
+        Undo::Pins { .. } => "bpfboot undo".to_owned(),
+        Undo::Unmount { at, .. } => format!("umount {at}"),
+    }
+}

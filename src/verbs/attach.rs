@@ -1,0 +1,150 @@
+//! `attach IFACE`: our XDP programs onto an interface that came later than the boot, kept there by every later apply.
+
+use std::time::Duration;
+
+use super::{
+    apply::{drop_privileges, stage},
+    objects::found,
+    run::Run,
+};
+use crate::{
+    bpf::{self, BpfPlan, How, Kind, XdpHow, XdpJob},
+    cli::Options,
+    config::{Config, IfName, PinName, XdpMode},
+    error::{Cause, Fault},
+    health::Health,
+    lock::lock,
+    report::{Line, Status},
+    step::{Must, Phase},
+    sys::process,
+};
+
+/// What was asked for.
+pub struct Wish<'a> {
+    /// The interface.
+    pub interface: &'a IfName,
+    /// The mode; `None`: as the configuration has it, or native.
+    pub mode: Option<XdpMode>,
+    /// Only this object.
+    pub object: Option<&'a PinName>,
+    /// Only this program.
+    pub program: Option<&'a PinName>,
+    /// How long to wait; `None`: as the configuration has it, or not at all.
+    pub wait: Option<Duration>,
+}
+
+/// Attaches.
+pub fn attach(config: &Config, options: &Options, wish: &Wish<'_>) -> Health {
+    let mut run = Run::new("attach", options, &config.sources);
+    process::catch_stop_signals();
+    let _locked = match lock() {
+        Ok((locked, note)) => {
+            run.notes.extend(note);
+            locked
+        }
+        Err(fault) => {
+            run.fail("lock", Phase::Settle, Must::Required, fault);
+            return run.end(Health::Failed, false);
+        }
+    };
+    if let Err(fault) = bpf::Store::new(&config.bpf.root).sweep() {
+        run.fail("pins of a run that was killed", Phase::Settle, Must::Optional, fault);
+    }
+    let mut plan = BpfPlan::new(config, options.allow_untrusted);
+    let health = match choose(&mut plan, wish) {
+        Ok(index) => go(&mut run, &plan, index),
+        Err(fault) => {
+            run.fail(format!("attach {}", wish.interface), Phase::Load, Must::Required, fault);
+            Health::Failed
+        }
+    };
+    if health == Health::Healthy {
+        drop_privileges(&mut run);
+    }
+    run.end(health, true)
+}
+
+/// Narrows the plan to one new attachment; everything else is carried over as it is. Gives the object's index.
+fn choose(plan: &mut BpfPlan, wish: &Wish<'_>) -> Result<usize, Fault> {
+    let fits = |asked: Option<&PinName>, name: &PinName| asked.is_none_or(|asked| asked == name);
+    let candidates: Vec<(usize, PinName)> = plan
+        .objects
+        .iter()
+        .enumerate()
+        .filter(|(_, object)| fits(wish.object, &object.job.name))
+        .flat_map(|(index, object)| object.job.programs.iter().map(move |program| (index, program)))
+        .filter(|(_, program)| program.kind == Kind::Xdp && fits(wish.program, &program.name))
+        .map(|(index, program)| (index, program.name.clone()))
+        .collect();
+    let [(index, program)] = candidates.as_slice() else {
+        let names: Vec<_> = candidates.iter().filter_map(|(index, name)| Some(format!("{}/{name}", plan.objects.get(*index)?.job.name))).collect();
+        return Err(match names.is_empty() {
+            true => Fault::new(Cause::Object, "the configuration has no such XDP program").mend("bpfboot apply --dry-run lists what it has"),
+            false => Fault::new(Cause::Object, format!("there are several XDP programs: {}", names.join(", "))).mend("say which: --object NAME --program NAME"),
+        });
+    };
+    let (index, program) = (*index, program.clone());
+    plan.only_attach(index, |job| {
+        let configured = job.xdp.iter().find(|xdp| xdp.program == program && xdp.interface == *wish.interface);
+        XdpJob {
+            program: program.clone(),
+            interface: wish.interface.clone(),
+            mode: wish.mode.or(configured.map(|xdp| xdp.mode)).unwrap_or_default(),
+            wait: wish.wait.or(configured.map(|xdp| xdp.wait)).unwrap_or_default(),
+            optional: false,
+        }
+    })?;
+    Ok(index)
+}
+
+fn go(run: &mut Run, plan: &BpfPlan, index: usize) -> Health {
+    let Some(object) = plan.objects.get(index) else { return Health::Failed };
+    let Some(link) = object.found.links.last() else { return Health::Failed };
+    let id = format!("link {}/{}", object.job.name, link.job.link_name());
+    match &link.how {
+        XdpHow::Blocked(fault) => {
+            run.fail(id, Phase::Load, Must::Required, fault.clone());
+            return Health::Failed;
+        }
+        XdpHow::Keep(_) => {
+            found(object, Status::Already).into_iter().filter(|line| line.id == id).for_each(|line| run.say(line));
+            return Health::Healthy;
+        }
+        XdpHow::Attach | XdpHow::Update => {}
+    }
+    let staged = stage(run, plan).is_ok();
+    let committed = staged.then(|| bpf::commit(plan));
+    match committed {
+        Some(Ok(_)) => {
+            if let Err(fault) = bpf::retire(plan) {
+                run.fail("pins of the last generation", Phase::Commit, Must::Optional, fault);
+            }
+            run.health()
+        }
+        Some(Err(fault)) => {
+            run.fail(id, Phase::Commit, Must::Required, fault);
+            sweep(run, plan)
+        }
+        None => sweep(run, plan),
+    }
+}
+
+fn sweep(run: &mut Run, plan: &BpfPlan) -> Health {
+    match plan.store.sweep() {
+        Ok(_) => Health::Failed,
+        Err(fault) => {
+            run.leftovers.push(format!("pins: {fault}"));
+            Health::Dirty
+        }
+    }
+}
+
+/// Whether an object is loaded as the configuration has it.
+pub fn is_loaded(how: &How) -> bool {
+    matches!(how, How::Keep(_))
+}
+
+/// The line for a program that is no longer attached.
+pub fn detached(id: String, now: String) -> Line {
+    Line { now: Some(now), ..Line::new(id, Phase::Load, Must::Required, Status::Done) }
+}

@@ -1,0 +1,70 @@
+//! `check` and `apply --dry-run`: the plan held against the kernel. Changes nothing.
+
+use super::{objects::found, run::Run};
+use crate::{
+    bpf::Store,
+    cli::Options,
+    config::Config,
+    health::Health,
+    journal::Journal,
+    plan::Plan,
+    report::{Line, Status},
+    step::{Must, Phase},
+};
+
+/// Says whether the kernel is as planned.
+pub fn check(config: &Config, options: &Options) -> Health {
+    let mut run = Run::new("check", options, &config.sources);
+    look(&mut run, config, options, Status::Drift);
+    let health = judge(&run.lines);
+    run.end(health, false)
+}
+
+/// Says what `apply` would do.
+pub fn dry_run(config: &Config, options: &Options) -> Health {
+    let mut run = Run::new("apply --dry-run", options, &config.sources);
+    look(&mut run, config, options, Status::Planned);
+    let hopeless = run.lines.iter().any(|line| line.status == Status::Failed && line.must == Must::Required);
+    let health = if hopeless { Health::Failed } else { run.health() };
+    run.end(health, false)
+}
+
+fn look(run: &mut Run, config: &Config, options: &Options, change: Status) {
+    let journal = Journal::read_only();
+    let mut taken = journal.taken();
+    taken.extend(journal.left_over());
+    let plan = Plan::new(config, &run.facts, &taken, options.allow_untrusted);
+    run.notes.extend(plan.notes.iter().cloned());
+    let mut lines: Vec<Line> =
+        plan.steps.iter().map(|(step, verdict)| Line::of_verdict(step, verdict.clone(), change)).collect();
+    lines.extend(plan.bpf.objects.iter().flat_map(|object| found(object, change)));
+    for item in &plan.blocked {
+        let must = if item.optional { Must::Optional } else { Must::Required };
+        lines.push(Line { fault: Some(item.fault.clone()), ..Line::new(item.id.clone(), Phase::Load, must, Status::Failed) });
+    }
+    for name in &plan.bpf.retire {
+        let note = "no longer in the configuration".to_owned();
+        lines.push(Line { note, ..Line::new(format!("object {name}"), Phase::Commit, Must::Required, change) });
+    }
+    lines.extend(unfinished(&plan.bpf.store, change));
+    lines.sort_by_key(|line| line.phase);
+    run.fit(lines.iter().map(|line| line.id.as_str()).collect::<Vec<_>>().into_iter());
+    lines.into_iter().for_each(|line| run.say(line));
+}
+
+fn unfinished(store: &Store, change: Status) -> Option<Line> {
+    store.stage().path().exists().then(|| Line {
+        note: "a run was killed, or is at work; the next apply sweeps it".to_owned(),
+        ..Line::new(format!("pins {}", store.stage().path().display()), Phase::Settle, Must::Required, change)
+    })
+}
+
+/// Required drift is drift; when only optional parts are not as planned, the machine is degraded.
+fn judge(lines: &[Line]) -> Health {
+    let off = |line: &&Line| matches!(line.status, Status::Drift | Status::Failed) && line.must != Must::BestEffort;
+    match lines.iter().filter(off).map(|line| line.must).reduce(|a, b| if a == Must::Required { a } else { b }) {
+        None => Health::Healthy,
+        Some(Must::Required) => Health::Drift,
+        Some(_) => Health::Degraded,
+    }
+}

@@ -1,0 +1,61 @@
+//! The verbs: each makes a plan, walks it, and says what became of it.
+
+mod apply;
+mod attach;
+mod check;
+mod detach;
+mod objects;
+mod profiles;
+mod run;
+mod undo;
+
+use std::path::PathBuf;
+
+use crate::{
+    cli::{Command, Options, VERSION},
+    config::{self, Config},
+    health::Health,
+    report::{complain, say},
+};
+
+/// Carries a command out and gives the health of it.
+pub fn carry_out(command: &Command, options: &Options) -> Health {
+    match command {
+        Command::Help(text) => {
+            say(text);
+            Health::Healthy
+        }
+        Command::Version => {
+            say(VERSION);
+            Health::Healthy
+        }
+        Command::Profiles { name } => profiles::profiles(name.as_deref()),
+        Command::Undo => undo::undo(options),
+        Command::Apply { dry_run } => with_config(options, |config| match dry_run {
+            true => check::dry_run(config, options),
+            false => apply::apply(config, options),
+        }),
+        Command::Check => with_config(options, |config| check::check(config, options)),
+        Command::Attach { interface, mode, object, program, wait } => {
+            let wish = attach::Wish { interface, mode: *mode, object: object.as_ref(), program: program.as_ref(), wait: *wait };
+            with_config(options, |config| attach::attach(config, options, &wish))
+        }
+        Command::Detach { interface, object, program } => {
+            with_config(options, |config| detach::detach(config, options, interface, object.as_ref(), program.as_ref()))
+        }
+    }
+}
+
+fn with_config(options: &Options, then: impl FnOnce(&Config) -> Health) -> Health {
+    match load(&options.config, options.allow_untrusted) {
+        Ok(config) => then(&config),
+        Err(mistakes) => {
+            complain(&mistakes);
+            Health::BadInput
+        }
+    }
+}
+
+fn load(files: &[PathBuf], allow_untrusted: bool) -> Result<Config, String> {
+    config::load(&config::Sources { files, allow_untrusted }).map_err(|mistakes| format!("{mistakes}\n"))
+}

@@ -1,0 +1,97 @@
+//! One run of a verb: what it has said so far, and how it ends.
+
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    cli::Options,
+    error::Fault,
+    facts::Facts,
+    health::Health,
+    logger,
+    report::{self, Journal, Kept, Line, Printer, Report, Status},
+    step::{Must, Phase},
+};
+
+/// A run in progress.
+pub struct Run {
+    verb: &'static str,
+    printer: Printer,
+    /// The machine.
+    pub facts: Facts,
+    /// What was said.
+    pub lines: Vec<Line>,
+    /// What concerns the whole run.
+    pub notes: Vec<String>,
+    /// What could not be put back.
+    pub leftovers: Vec<String>,
+    sources: Vec<String>,
+    start: Instant,
+}
+
+impl Run {
+    /// Begins a run: looks at the machine.
+    pub fn new(verb: &'static str, options: &Options, sources: &[String]) -> Self {
+        let start = Instant::now();
+        let journal = Journal::detect();
+        logger::init(options.shape, journal);
+        Self {
+            verb,
+            printer: Printer::new(options.shape, options.color, journal),
+            facts: Facts::gather(),
+            lines: Vec::new(),
+            notes: Vec::new(),
+            leftovers: Vec::new(),
+            sources: sources.to_vec(),
+            start,
+        }
+    }
+
+    /// Fits the columns to what is coming.
+    pub fn fit<'a>(&mut self, ids: impl Iterator<Item = &'a str>) {
+        self.printer.fit(ids);
+    }
+
+    /// Says a line.
+    pub fn say(&mut self, line: Line) {
+        self.printer.line(&line);
+        self.lines.push(line);
+    }
+
+    /// Says that something failed.
+    pub fn fail(&mut self, id: impl Into<String>, phase: Phase, must: Must, fault: Fault) {
+        self.say(Line { fault: Some(fault), ..Line::new(id, phase, must, Status::Failed) });
+    }
+
+    /// Shows on a terminal that a long wait goes on.
+    pub fn progress(&self, text: &str) {
+        self.printer.progress(text);
+    }
+
+    /// Whether something has been changed and stands.
+    pub fn changed(&self) -> bool {
+        self.lines.iter().any(|line| line.status == Status::Done)
+    }
+
+    /// Healthy, or degraded when something optional failed.
+    pub fn health(&self) -> Health {
+        match self.lines.iter().any(Line::hurts) {
+            true => Health::Degraded,
+            false => Health::Healthy,
+        }
+    }
+
+    /// Ends the run: the summary, the log, and the document in /run when `keep` says so.
+    pub fn end(self, health: Health, keep: bool) -> Health {
+        let Self { verb, printer, facts, lines, notes, leftovers, sources, start } = self;
+        let took: Duration = start.elapsed();
+        let report = Report { verb, health, lines, notes, leftovers, sources, release: facts.release, took };
+        let document = report::document(&report);
+        let kept = if keep { report::store(Path::new(report::PATH), &document) } else { Kept::Unwanted };
+        printer.finish(&report, &document, &kept);
+        logger::summary(&report);
+        health
+    }
+}
