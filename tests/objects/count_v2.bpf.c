@@ -1,0 +1,2 @@
+#define SLOT 1
+#include "count_v1.bpf.c"

@@ -1,0 +1,2 @@
+#define ENTRIES 128
+#include "table_64.bpf.c"

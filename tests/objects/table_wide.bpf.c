@@ -1,0 +1,2 @@
+#define WORDS 2
+#include "table_64.bpf.c"
