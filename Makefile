@@ -1,4 +1,4 @@
-# bpfboot. `make help` lists the targets; scripts/toolchain.sh holds the toolchain and its flags.
+# bpfboot. `make help` lists the targets; .ci/toolchain.sh holds the toolchain and its flags.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -12,7 +12,7 @@ PREFIX ?= /usr
 ARGS ?=
 
 build: objects ## the static binary target/bpfboot, its eBPF objects inside
-	. scripts/toolchain.sh
+	. .ci/toolchain.sh
 	need build
 	step static "Building target/bpfboot with $$toolchain" static build
 	built=target/static/$$musl/release/bpfboot
@@ -22,7 +22,7 @@ build: objects ## the static binary target/bpfboot, its eBPF objects inside
 	}
 
 objects:
-	. scripts/toolchain.sh
+	. .ci/toolchain.sh
 	need build
 	step ebpf "Building the eBPF objects with $$toolchain" ebpf build
 	mkdir -p target/ebpf
@@ -36,7 +36,7 @@ run: build ## build, then apply the embedded default (needs root)
 	target/bpfboot apply $(ARGS)
 
 test: build ## build, then every test (needs root); ARGS="--test NAME" for some
-	. scripts/toolchain.sh
+	. .ci/toolchain.sh
 	need test
 	mkdir -p target/test-objects
 	shopt -s nullglob
@@ -50,7 +50,7 @@ test: build ## build, then every test (needs root); ARGS="--test NAME" for some
 	native test $(ARGS) -- --test-threads=1
 
 lint: objects ## formatting and clippy; a warning is an error
-	. scripts/toolchain.sh
+	. .ci/toolchain.sh
 	need lint
 	cargo fmt --check
 	cargo fmt --check --manifest-path ebpf/Cargo.toml

@@ -1,5 +1,7 @@
 //! From a step's data to the rooms that know what to do: look, do, put back.
 
+use std::path::Path;
+
 use crate::{
     error::Fault,
     facts::Facts,
@@ -72,7 +74,7 @@ pub fn still_ours(undo: &Undo, facts: &Facts) -> bool {
         Undo::Sysctl { key, wrote, .. } => sysctl::current(key, facts).ok().flatten().is_some_and(|is| sysctl::same(&is, wrote)),
         Undo::Knob { path, wrote, .. } => knob::current(path).is_some_and(|is| knob::equal(&is, wrote)),
         Undo::Unmount { fs, at } => mount::is_mounted(*fs, at.as_ref()),
-        Undo::Pins { .. } => true,
+        Undo::Pins { root } => Path::new(root).join("live").exists(),
     }
 }
 

@@ -48,6 +48,9 @@ use std::ffi::OsString;
 
 pub use health::Health;
 
+#[global_allocator]
+static MEMORY: sys::memory::Arena = sys::memory::Arena::new();
+
 /// Runs a command line, the program's name not among its words.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> Health {
     match cli::parse(args) {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use crate::{
     act,
     bpf::{Blocked, BpfPlan},
-    config::{Config, Goal, LimitKind, LimitWish, SysctlKey, SysctlWish},
+    config::{Config, FsKind, Goal, LimitKind, LimitWish, SysctlKey, SysctlWish},
     facts::Facts,
     step::{Action, Must, Phase, Step, Undo, Verdict},
     tune::{mount, sysctl},
@@ -37,13 +37,14 @@ impl Plan {
         steps.extend(forgotten(&steps, taken, facts));
         // Stable: within a phase the order of the configuration stays.
         steps.sort_by_key(|step| step.phase);
-        let steps: Vec<_> = steps
+        let mut steps: Vec<_> = steps
             .into_iter()
             .map(|step| {
                 let verdict = act::survey(&step, facts);
                 (step, verdict)
             })
             .collect();
+        await_mounts(&mut steps);
         let bpf = BpfPlan::new(config, allow_untrusted);
         let blocked = bpf.blocked(facts);
         let mut notes = config.notes.clone();
@@ -57,9 +58,40 @@ impl Plan {
         self.steps.iter().any(step) || self.blocked.iter().any(|item| !item.optional)
     }
 
-    /// What would put the tuning steps back, in their order.
+    /// What would put everything back: the pins, and the tuning steps in their order.
     pub fn undo(&self) -> Vec<Undo> {
-        self.steps.iter().filter_map(|(step, verdict)| act::undo_of(step, verdict)).collect()
+        let pins = self.bpf.changes().then(|| self.bpf.undo());
+        pins.into_iter().chain(self.steps.iter().filter_map(|(step, verdict)| act::undo_of(step, verdict))).collect()
+    }
+
+    /// Looks again at the knobs whose file system is mounted by now, and whose old values were hidden before. Gives
+    /// whether there were any.
+    pub fn look_again(&mut self, facts: &Facts) -> bool {
+        let mut any = false;
+        for (step, verdict) in &mut self.steps {
+            if matches!(step.action, Action::Knob { .. }) && matches!(verdict, Verdict::Change { was: None, .. }) {
+                *verdict = act::survey(step, facts);
+                any = true;
+            }
+        }
+        any
+    }
+}
+
+/// A knob on a file system that this plan mounts first cannot be judged before that.
+fn await_mounts(steps: &mut [(Step, Verdict)]) {
+    let coming: Vec<FsKind> = steps
+        .iter()
+        .filter_map(|(step, verdict)| match (&step.action, verdict) {
+            (Action::Mount(wish), Verdict::Change { .. }) => Some(wish.fs),
+            _ => None,
+        })
+        .collect();
+    for (step, verdict) in steps {
+        let Action::Knob { path, value } = &step.action else { continue };
+        if coming.contains(&path.fs) && matches!(verdict, Verdict::Blocked(_) | Verdict::Skip { .. }) {
+            *verdict = Verdict::Change { was: None, now: value.clone() };
+        }
     }
 }
 

@@ -369,10 +369,8 @@ fn pin_and_attach(
         ("tag", tag.clone()),
         ("verified_instructions", identity.verified_instructions.to_string()),
     ];
-    let note = match (program.attach.is_empty(), program.kind.is_tracing()) {
-        (true, true) => "only pinned: neither its section nor the configuration says where to attach",
-        _ => "",
-    };
+    let attached = !program.attach.is_empty() || job.xdp.iter().any(|xdp| xdp.program == program.name);
+    let note = if attached { "" } else { program.kind.only_pinned() };
     out.done(id, format!("{} id {} tag {tag}", program.kind.word(), identity.id), note.into(), took + start.elapsed(), &facts);
     for wish in &program.attach {
         attach_tracing(job, program, wish, loaded, record, store, out)?;

@@ -2,7 +2,8 @@
 
 use std::{error::Error, io, path::Path};
 
-use aya::{EbpfError, maps::MapError, programs::ProgramError};
+use aya::{BtfError, EbpfError, maps::MapError, programs::ProgramError};
+use aya_obj::ParseError;
 
 use super::kind::Kind;
 use crate::error::{Cause, Fault};
@@ -20,8 +21,8 @@ fn unfold(error: &(dyn Error + 'static)) -> (String, Option<i32>) {
         }
         next = error.source();
     }
-    // A transparent error repeats its source word for word.
-    words.dedup();
+    // A transparent error repeats its source word for word, others end with it.
+    words.dedup_by(|inner, outer| outer.ends_with(inner.as_str()));
     (words.join(": "), errno)
 }
 
@@ -37,7 +38,15 @@ pub fn of_object(error: &EbpfError) -> Fault {
         EbpfError::ProgramError(error) => of_load(error, Kind::Other),
         EbpfError::BtfRelocationError(_) => plain(Cause::Kernel, error)
             .mend("CO-RE needs a kernel with CONFIG_DEBUG_INFO_BTF, or btf = \"FILE\" with this kernel's BTF"),
-        EbpfError::BtfError(_) | EbpfError::KsymsError(_) | EbpfError::NoBTF => plain(Cause::Kernel, error)
+        EbpfError::KsymsError(_) => plain(Cause::Kernel, error)
+            .mend("the object asks for a symbol that this kernel does not have, or keeps in a module: grep -w NAME /proc/kallsyms"),
+        EbpfError::ParseError(ParseError::BtfError(BtfError::UnexpectedBtfType { .. })) => Fault::new(Cause::Object, "a map of it has a form that aya cannot read")
+            .mend("initial values in the source (__array(values, ...) = { ... }) are such a form: set them with maps.NAME"),
+        EbpfError::ParseError(ParseError::UnknownSymbol { address, .. }) => {
+            Fault::new(Cause::Object, format!("aya cannot read its .text: the code at {address:#x} belongs to no function"))
+                .mend("bpftool gen object leaves such gaps where one weak function replaced another: link without weak functions")
+        }
+        EbpfError::BtfError(_) | EbpfError::NoBTF => plain(Cause::Kernel, error)
             .mend("ls /sys/kernel/btf/vmlinux; without it give btf = \"FILE\" with this kernel's BTF"),
         _ => {
             let (what, errno) = unfold(error);
@@ -67,6 +76,11 @@ const PERMISSION: &str = "not a missing capability (the loader holds what it nee
 /// A program the kernel did not take.
 pub fn of_load(error: &ProgramError, kind: Kind) -> Fault {
     let ProgramError::LoadError { io_error, verifier_log } = error else {
+        if let ProgramError::Btf(BtfError::UnknownBtfTypeName { type_name }) = error {
+            let name = ["btf_trace_", "bpf_lsm_", "bpf_iter_"].iter().find_map(|prefix| type_name.strip_prefix(prefix)).unwrap_or(type_name);
+            return Fault::new(Cause::Kernel, format!("this kernel has no {} to attach a {} program to: {name}", kind.place(), kind.word()))
+                .mend(format!("bpftool btf dump file /sys/kernel/btf/vmlinux | grep -w {type_name}; give attach another place, or optional = true"));
+        }
         let fault = plain(Cause::Kernel, error);
         return fault.mend(match kind.needs_kernel_btf() {
             true => "its target is not in this kernel's BTF: bpftool btf dump file /sys/kernel/btf/vmlinux | grep NAME",
@@ -76,6 +90,9 @@ pub fn of_load(error: &ProgramError, kind: Kind) -> Fault {
     let log = verifier_log.to_string();
     let errno = io_error.raw_os_error();
     match (errno, reason(&log)) {
+        (_, Some(reason)) if let Some(missing) = missing(reason) => Fault::new(Cause::Kernel, missing).with_errno(errno)
+            .mend("bpftool btf dump file /sys/kernel/btf/vmlinux shows what there is; optional = true on the program, or another kernel")
+            .detail(log),
         (_, Some(reason)) => Fault::new(Cause::Verifier, format!("refused by the verifier: {reason}")).with_errno(errno)
             .mend("the whole log is in the report: bpfboot --json apply, field detail")
             .detail(log),
@@ -98,17 +115,37 @@ fn reason(log: &str) -> Option<&str> {
     log.lines().rev().map(str::trim).find(|line| !line.is_empty() && !statistics.iter().any(|s| line.starts_with(s)))
 }
 
+/// What the verifier stumbled over where aya, as libbpf does, left a call that cannot be in place of what it did not find.
+fn missing(reason: &str) -> Option<&'static str> {
+    const NO_CORE_MATCH: u32 = 0x0bad_2310;
+    const NO_KFUNC: u32 = 2_002_000_000;
+    match reason.strip_prefix("invalid func unknown#")?.parse().ok()? {
+        NO_CORE_MATCH => Some("it reads a kernel type, field or enum value that this kernel does not have (a CO-RE relocation without a match)"),
+        NO_KFUNC.. => Some("it calls a kernel function that this kernel does not have (a weak kfunc)"),
+        _ => None,
+    }
+}
+
 /// A program that could not be attached to `target`.
 pub fn of_attach(error: &ProgramError, kind: Kind, target: &str) -> Fault {
     let (what, errno) = unfold(error);
     let fault = |what: String| Fault::new(Cause::Attach, what).with_errno(errno);
     match (kind, errno) {
-        (Kind::Tracepoint, Some(libc::ENOENT)) => fault(format!("this kernel has no tracepoint {target}, or tracefs is not mounted"))
-            .mend(format!("ls /sys/kernel/tracing/events/{}; [mounts] tracefs = true", target.replace(':', "/"))),
-        (Kind::Kprobe | Kind::Kretprobe, Some(libc::ENOENT | libc::EADDRNOTAVAIL)) => {
-            fault(format!("this kernel cannot probe {target}: no such function, or no CONFIG_KPROBES"))
-                .mend(format!("grep -w {target} /proc/kallsyms; ls /sys/bus/event_source/devices/kprobe; or optional = true"))
+        (Kind::Tracepoint, Some(libc::ENOENT)) if !exists("/sys/kernel/tracing/events") && !exists("/sys/kernel/debug/tracing/events") => {
+            fault(format!("tracefs is not mounted, so tracepoint {target} cannot be found")).mend("[mounts] tracefs = true")
         }
+        (Kind::Tracepoint, Some(libc::ENOENT)) => fault(format!("this kernel has no tracepoint {target}"))
+            .mend(format!("ls /sys/kernel/tracing/events/{}; or optional = true", target.split(':').next().unwrap_or_default())),
+        (Kind::Kprobe | Kind::Kretprobe, Some(libc::ENOENT)) if exists(PMUS) && !exists(&format!("{PMUS}/kprobe")) => {
+            fault(format!("this kernel cannot probe {target}: it is built without CONFIG_KPROBES"))
+                .mend("use a tracepoint, raw_tp or fentry; or optional = true")
+        }
+        (Kind::Kprobe | Kind::Kretprobe, Some(libc::ENOENT | libc::EADDRNOTAVAIL)) => {
+            fault(format!("this kernel has no function {target} that can be probed"))
+                .mend(format!("grep -w {target} /proc/kallsyms; or optional = true"))
+        }
+        (Kind::Uprobe | Kind::Uretprobe, None) => fault(format!("attach to {target}: {what}"))
+            .mend("nm -D FILE shows its functions; give attach = { uprobe = \"FILE:FUNCTION\" }, or optional = true"),
         (Kind::Xdp, Some(libc::EOPNOTSUPP | libc::EINVAL)) => {
             fault(format!("the driver of {target} does not take XDP in this mode")).mend("mode = \"generic\", or mode = \"any\"")
         }
@@ -120,6 +157,13 @@ pub fn of_attach(error: &ProgramError, kind: Kind, target: &str) -> Fault {
             .mend("64 programs fit on one tracepoint or probe, 38 on one trampoline: bpftool link show"),
         _ => fault(format!("attach to {target}: {what}")),
     }
+}
+
+/// Where the kernel shows the kinds of perf event it has.
+const PMUS: &str = "/sys/bus/event_source/devices";
+
+fn exists(path: &str) -> bool {
+    Path::new(path).exists()
 }
 
 /// A pin that could not be made.
@@ -148,5 +192,21 @@ mod tests {
         let log = "0: R1=ctx() R10=fp0\n0: (79) r0 = *(u64 *)(r1 +0)\nR1 !read_ok\nprocessed 1 insns (limit 1000000)\n\n";
         assert_eq!(reason(log), Some("R1 !read_ok"));
         assert_eq!(reason(""), None);
+    }
+
+    #[test]
+    fn what_was_not_found_is_told_from_what_is_wrong() {
+        assert!(missing("invalid func unknown#195896080").is_some_and(|what| what.contains("CO-RE")));
+        assert!(missing("invalid func unknown#2002000012").is_some_and(|what| what.contains("kfunc")));
+        assert_eq!(missing("invalid func unknown#7"), None);
+        assert_eq!(missing("R1 !read_ok"), None);
+    }
+
+    #[test]
+    fn no_word_is_said_twice() {
+        let inner = io::Error::other("broken");
+        let outer = EbpfError::FileError { path: "x".into(), error: inner };
+        assert_eq!(unfold(&outer).0, "error loading x: broken");
+        assert_eq!(unfold(&EbpfError::BtfError(BtfError::InvalidHeader)).0, "BTF error: error parsing BTF header");
     }
 }

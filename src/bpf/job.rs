@@ -208,16 +208,15 @@ fn programs(wish: &ObjectWish, shape: &Shape) -> Result<(Vec<ProgramJob>, Vec<Xd
     for program in &shape.programs {
         let asked = match &wish.programs {
             Some(table) => table.get(&program.name),
-            None => (!program.says.on_request && program.says.kind != Kind::Unknown).then_some(&whole),
+            None => (!program.says.on_request).then_some(&whole),
         };
         if let Some(asked) = asked {
             settle(program, asked, &mut out)?;
         }
     }
-    if out.0.is_empty() {
-        let sections: Vec<_> = shape.programs.iter().map(|p| p.section.as_str()).collect();
-        return Err(Fault::new(Cause::Object, format!("none of its programs can be loaded by aya: sections {}", sections.join(", ")))
-            .mend("load it with bpftool, or take the object out of the configuration"));
+    if out.0.is_empty() && !shape.programs.is_empty() {
+        return Err(Fault::new(Cause::Object, "no program of it is to be loaded: its sections begin with \"?\", on request only")
+            .mend(format!("name those to take, object.NAME.programs.PROGRAM = {{}}: {}", names().collect::<Vec<_>>().join(", "))));
     }
     Ok(out)
 }

@@ -62,6 +62,30 @@ impl Kind {
         }
     }
 
+    /// What it attaches to.
+    pub const fn place(self) -> &'static str {
+        match self {
+            Self::Tracepoint | Self::RawTracepoint | Self::TpBtf => "tracepoint",
+            Self::Kprobe | Self::Kretprobe | Self::Fentry | Self::Fexit | Self::Uprobe | Self::Uretprobe => "function",
+            Self::Lsm => "hook",
+            Self::PerfEvent => "event",
+            Self::Iter => "iterator",
+            Self::Xdp => "interface",
+            Self::Net | Self::Other | Self::Unknown => "place",
+        }
+    }
+
+    /// What the report says of a program of this kind that has no place to attach to.
+    pub const fn only_pinned(self) -> &'static str {
+        match self {
+            Self::Xdp => "only pinned: bpfboot attach IFACE attaches it",
+            Self::Iter => "only pinned: bpftool link pin makes a file of it that can be read",
+            Self::Net => "only pinned: bpfboot attaches no such programs; tc, bpftool or its own tool does",
+            Self::Other | Self::Unknown => "only pinned: bpfboot attaches no such programs; bpftool or its own tool does",
+            _ => "only pinned: neither its section nor the configuration names one place to attach",
+        }
+    }
+
     /// Whether the kernel wants CAP_NET_ADMIN to load it (is_net_admin_prog_type() in kernel/bpf/syscall.c).
     pub const fn needs_net_admin(self) -> bool {
         matches!(self, Self::Xdp | Self::Net)
@@ -107,6 +131,8 @@ pub fn understand(written: &str) -> Section {
         "raw_tp" | "raw_tracepoint" => (Kind::RawTracepoint, named(tail, AttachWish::RawTracepoint), None),
         "tp_btf" => (Kind::TpBtf, named(tail, AttachWish::TpBtf), None),
         "kprobe" => (Kind::Kprobe, kprobe(tail), None),
+        "kprobe.multi" => (Kind::Kprobe, one(tail).and_then(kprobe), Some(format!("kprobe/{tail}"))),
+        "kretprobe.multi" => (Kind::Kretprobe, one(tail).and_then(|tail| named(tail, AttachWish::Kretprobe)), Some(format!("kretprobe/{tail}"))),
         "kretprobe" => (Kind::Kretprobe, named(tail, AttachWish::Kretprobe), None),
         "ksyscall" => (Kind::Kprobe, kprobe(&syscall_symbol(tail)), Some(format!("kprobe/{tail}"))),
         "kretsyscall" => (Kind::Kretprobe, Some(AttachWish::Kretprobe(syscall_symbol(tail))), Some(format!("kretprobe/{tail}"))),
@@ -119,16 +145,32 @@ pub fn understand(written: &str) -> Section {
         }
         "perf_event" => (Kind::PerfEvent, None, None),
         "iter" | "iter.s" => (Kind::Iter, None, None),
-        "tc" | "tcx" | "netkit" | "action" => (Kind::Net, None, Some("classifier".to_owned())),
+        "tc" | "tcx" | "netkit" | "action" => (Kind::Net, None, Some(format!("classifier/{name}"))),
         "classifier" | "sk_skb" | "sk_msg" | "sockops" | "flow_dissector" | "cgroup" => (Kind::Net, None, None),
         "socket" | "sk_lookup" | "sk_reuseport" | "cgroup_skb" | "lirc_mode2" | "lsm_cgroup" => (Kind::Other, None, None),
         _ if head.starts_with("xdp") && tail.is_empty() => (Kind::Xdp, None, Some("xdp".to_owned())),
-        _ if head.starts_with("socket") && tail.is_empty() => (Kind::Other, None, Some("socket".to_owned())),
+        _ if head.starts_with("socket") && tail.is_empty() => (Kind::Other, None, Some(format!("socket/{name}"))),
         _ => (Kind::Unknown, None, None),
     };
     let on_request = name != written;
     let for_aya = renamed.or_else(|| on_request.then(|| name.to_owned()));
     Section { kind, attach, for_aya, on_request }
+}
+
+/// Why programs of a section of [`Kind::Unknown`] cannot be loaded.
+pub fn why_not(section: &str) -> String {
+    let head = section.trim_start_matches('?').split('/').next().unwrap_or_default();
+    match head {
+        "usdt" | "usdt.s" => "a USDT probe needs libbpf, which finds its arguments and keeps them in maps of its own".into(),
+        "struct_ops" | "struct_ops.s" => "aya cannot register struct_ops".into(),
+        "freplace" => "freplace replaces a function of another program, which no configuration of bpfboot names".into(),
+        _ => format!("aya knows no programs of section {section:?}"),
+    }
+}
+
+/// A name that is not a pattern for many.
+fn one(tail: &str) -> Option<&str> {
+    (!tail.contains(['*', '?'])).then_some(tail)
 }
 
 fn named(tail: &str, wish: fn(String) -> AttachWish) -> Option<AttachWish> {
@@ -201,6 +243,8 @@ mod tests {
                 Some(AttachWish::Uprobe(UserFunction { path: "/usr/bin/bash".into(), symbol: "readline".into(), offset: 0 })),
             ),
             ("kprobe", Kind::Kprobe, None),
+            ("kprobe.multi/vfs_read", Kind::Kprobe, Some(AttachWish::Kprobe { function: "vfs_read".into(), offset: 0 })),
+            ("kprobe.multi/tcp_*", Kind::Kprobe, None),
             ("struct_ops/x", Kind::Unknown, None),
         ] {
             let got = understand(section);
@@ -210,7 +254,7 @@ mod tests {
 
     #[test]
     fn what_aya_cannot_read_is_renamed() {
-        assert_eq!(understand("tc/ingress").for_aya.as_deref(), Some("classifier"));
+        assert_eq!(understand("tc/ingress").for_aya.as_deref(), Some("classifier/tc/ingress"));
         assert_eq!(understand("xdp/my_prog").for_aya.as_deref(), Some("xdp"));
         assert_eq!(understand("xdp/devmap").for_aya, None);
         assert_eq!(understand("?kprobe/x").for_aya.as_deref(), Some("kprobe/x"));

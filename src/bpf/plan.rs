@@ -15,6 +15,7 @@ use crate::{
     error::{Cause, Fault},
     facts::Facts,
     privilege::{self, Needs},
+    step::Undo,
 };
 
 /// The objects' part of a plan.
@@ -93,6 +94,11 @@ impl BpfPlan {
         Self { store, objects, broken, carry, retire, deadline: config.bpf.deadline + waits }
     }
 
+    /// What takes the pins back.
+    pub fn undo(&self) -> Undo {
+        Undo::Pins { root: self.store.root().display().to_string() }
+    }
+
     /// Whether a new generation must be built.
     pub fn changes(&self) -> bool {
         !self.retire.is_empty() || self.objects.iter().any(ObjectPlan::changes)
@@ -140,7 +146,7 @@ impl BpfPlan {
         // perf_event_paranoid above 2 are patched to ask for it before CAP_PERFMON counts.
         let patched = any(&Kind::uses_perf_link) && perf_event_paranoid() > 2;
         Needs {
-            bpf: !kinds.is_empty(),
+            bpf: self.objects.iter().any(|object| matches!(object.found.how, How::Load(_))),
             // Without it the verifier also walks the paths that only speculation takes, and refuses loops (section D).
             perfmon: !kinds.is_empty(),
             net_admin: any(&Kind::needs_net_admin),
@@ -195,7 +201,7 @@ fn impossible(program: &ProgramJob, job: &Job, facts: &Facts) -> Option<Fault> {
     let refuse = |what: String, mend: &str| Some(Fault::new(Cause::Kernel, what).mend(mend));
     let (kind, word, release) = (program.kind, program.kind.word(), &facts.release);
     if kind == Kind::Unknown {
-        return refuse(format!("aya cannot load section {:?}", program.section), "load it with bpftool, or leave it out of [object.NAME.programs]");
+        return refuse(kind::why_not(&program.section), "list the programs to take, without this one: object.NAME.programs.PROGRAM = {}");
     }
     if !program.attach.is_empty() && kind.uses_perf_link() && !facts.perf_links() {
         return refuse(

@@ -33,6 +33,8 @@ pub struct GaveUp;
 struct Changes {
     tuned: Vec<Undo>,
     committed: Option<Committed>,
+    /// A killed run had made its pins live; they are taken over.
+    inherited: Option<Undo>,
 }
 
 /// Applies the configuration.
@@ -53,11 +55,12 @@ pub fn apply(config: &Config, options: &Options) -> Health {
     let left = settle(&mut run, config, &journal);
     let mut taken = journal.taken();
     taken.extend(left.iter().cloned());
-    let plan = Plan::new(config, &run.facts, &taken, options.allow_untrusted);
+    let mut plan = Plan::new(config, &run.facts, &taken, options.allow_untrusted);
     run.notes.extend(plan.notes.iter().cloned());
     fit(&mut run, &plan);
-    let mut changes = Changes { tuned: left, committed: None };
-    let health = match walk(&mut run, &plan, &journal, &mut changes) {
+    let (pins, tuned): (Vec<_>, Vec<_>) = left.into_iter().partition(|undo| matches!(undo, Undo::Pins { .. }));
+    let mut changes = Changes { tuned, committed: None, inherited: pins.into_iter().next() };
+    let health = match walk(&mut run, &mut plan, &journal, &mut changes) {
         Ok(()) => {
             finish(&mut run, &plan, &journal, &changes);
             run.health()
@@ -77,7 +80,8 @@ fn settle(run: &mut Run, config: &Config, journal: &Journal) -> Vec<Undo> {
         }
         Err(fault) => run.fail("pins of a run that was killed", Phase::Settle, Must::Optional, fault),
     }
-    let left: Vec<Undo> = journal.left_over().into_iter().filter(|undo| act::still_ours(undo, &run.facts)).collect();
+    let mut left: Vec<Undo> = journal.left_over();
+    left.retain(|undo| act::still_ours(undo, &run.facts));
     if !left.is_empty() {
         run.notes.push(format!("a run was killed before it could finish; {} of its changes were found and are taken over", left.len()));
     }
@@ -91,19 +95,28 @@ fn fit(run: &mut Run, plan: &Plan) {
     run.fit(ids.iter().map(String::as_str));
 }
 
-fn walk(run: &mut Run, plan: &Plan, journal: &Journal, changes: &mut Changes) -> Go {
+fn walk(run: &mut Run, plan: &mut Plan, journal: &Journal, changes: &mut Changes) -> Go {
     refuse_the_hopeless(run, plan)?;
-    let mut planned = changes.tuned.clone();
-    planned.extend(plan.undo());
+    note(run, plan, journal, changes);
+    tune(run, plan, Phase::Mount, changes)?;
+    if plan.look_again(&run.facts) {
+        note(run, plan, journal, changes);
+    }
+    tune(run, plan, Phase::Tune, changes)?;
+    load(run, plan, changes)?;
+    tune(run, plan, Phase::Seal, changes)
+}
+
+/// Notes in the journal what this run has changed and may still change.
+fn note(run: &mut Run, plan: &Plan, journal: &Journal, changes: &Changes) {
+    let mut planned: Vec<Undo> = changes.inherited.iter().chain(&changes.tuned).cloned().collect();
+    let new: Vec<Undo> = plan.undo().into_iter().filter(|undo| !planned.contains(undo)).collect();
+    planned.extend(new);
     if !planned.is_empty() {
         if let Err(error) = journal.begin(&planned) {
             run.notes.push(format!("no undo journal can be kept ({error}): a kill could not be repaired"));
         }
     }
-    tune(run, plan, Phase::Mount, changes)?;
-    tune(run, plan, Phase::Tune, changes)?;
-    load(run, plan, changes)?;
-    tune(run, plan, Phase::Seal, changes)
 }
 
 /// Nothing is begun when it is known that something required cannot be done.
@@ -156,9 +169,9 @@ fn load(run: &mut Run, plan: &Plan, changes: &mut Changes) -> Go {
     for item in &plan.blocked {
         run.fail(item.id.clone(), Phase::Load, Must::Optional, item.fault.clone());
     }
-    for object in plan.bpf.objects.iter().filter(|object| !object.changes()) {
-        found(object, Status::Already).into_iter().for_each(|line| run.say(line));
-    }
+    // Also of an object that only gets a new link: its programs and maps are what they were.
+    let found = plan.bpf.objects.iter().flat_map(|object| found(object, Status::Planned));
+    found.filter(|line| line.status == Status::Already).for_each(|line| run.say(line));
     if !plan.bpf.changes() {
         return Ok(());
     }
@@ -210,9 +223,9 @@ fn commit(run: &mut Run, plan: &BpfPlan, changes: &mut Changes) -> Go {
 
 /// The run stands: its journal becomes what `undo` takes back, the old generation goes, and so does every privilege.
 fn finish(run: &mut Run, plan: &Plan, journal: &Journal, changes: &Changes) {
-    let mut done = changes.tuned.clone();
+    let mut done: Vec<Undo> = changes.inherited.iter().chain(&changes.tuned).cloned().collect();
     if changes.committed.is_some() {
-        done.insert(0, Undo::Pins { root: plan.bpf.store.root().display().to_string() });
+        done.insert(0, plan.bpf.undo());
         if let Err(fault) = bpf::retire(&plan.bpf) {
             run.fail("pins of the last generation", Phase::Commit, Must::Optional, fault);
         }
@@ -249,7 +262,8 @@ fn take_back(run: &mut Run, plan: &BpfPlan, journal: &Journal, changes: Changes)
         run.leftovers.push(format!("pins: {fault}; mend: {}", fault.mend));
     }
     plan.store.remove_if_empty();
-    let left = put_all_back(run, &changes.tuned);
+    let mut left = put_all_back(run, &changes.tuned);
+    left.extend(changes.inherited);
     let kept = if left.is_empty() { journal.end() } else { journal.keep(&left) };
     if let Err(error) = kept {
         run.notes.push(format!("the undo journal cannot be brought up to date: {error}"));

@@ -59,12 +59,15 @@ fn unfinished(store: &Store, change: Status) -> Option<Line> {
     })
 }
 
-/// Required drift is drift; when only optional parts are not as planned, the machine is degraded.
+/// Required drift is drift; when only optional parts are not as planned, the machine is degraded. What is best effort
+/// and drifted can be mended, or it would have been skipped: drift too.
 fn judge(lines: &[Line]) -> Health {
-    let off = |line: &&Line| matches!(line.status, Status::Drift | Status::Failed) && line.must != Must::BestEffort;
-    match lines.iter().filter(off).map(|line| line.must).reduce(|a, b| if a == Must::Required { a } else { b }) {
-        None => Health::Healthy,
-        Some(Must::Required) => Health::Drift,
-        Some(_) => Health::Degraded,
+    let has = |status, must| lines.iter().any(|line| line.status == status && line.must == must);
+    if has(Status::Drift, Must::Required) || has(Status::Failed, Must::Required) || has(Status::Drift, Must::BestEffort) {
+        return Health::Drift;
+    }
+    match has(Status::Drift, Must::Optional) || has(Status::Failed, Must::Optional) {
+        true => Health::Degraded,
+        false => Health::Healthy,
     }
 }
