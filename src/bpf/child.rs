@@ -72,6 +72,8 @@ struct Work<'a> {
     opened: Option<Opened>,
     record: Record,
     took: BTreeMap<PinName, Duration>,
+    /// A program that the object cannot do without failed.
+    lost: bool,
 }
 
 /// Builds the whole next generation.
@@ -94,7 +96,9 @@ pub fn run(plan: &BpfPlan, machine: Machine, out: &Out) -> Result<(), GaveUp> {
     load_programs(&mut works, &kernel_btf, out)?;
     for mut work in works {
         let job = &work.plan.job;
-        if let Err(fault) = finish(&mut work, store, out) {
+        if work.lost {
+            leave(job, store);
+        } else if let Err(fault) = finish(&mut work, store, out) {
             give_up_on(job, store, fault, out)?;
         }
     }
@@ -113,7 +117,7 @@ fn begin<'a>(plan: &'a ObjectPlan, store: &Store, machine: Machine, btf: &Kernel
     match opened {
         Ok((opened, record)) => {
             let took = BTreeMap::from([(job.name.clone(), start.elapsed())]);
-            Ok(Some(Work { plan, opened, record, took }))
+            Ok(Some(Work { plan, opened, record, took, lost: false }))
         }
         Err(fault) => give_up_on(job, store, Object(fault, start), out).map(|()| None),
     }
@@ -122,15 +126,20 @@ fn begin<'a>(plan: &'a ObjectPlan, store: &Store, machine: Machine, btf: &Kernel
 /// A failure of a whole object, with when it began.
 struct Object(Fault, Instant);
 
-/// An object that is optional leaves the stage, and what was live of it stays live.
+/// An object that is optional leaves the stage.
 fn give_up_on(job: &Job, store: &Store, Object(fault, start): Object, out: &Out) -> Result<(), GaveUp> {
     out.failed(format!("object {}", job.name), job.optional, start, fault);
     if !job.optional {
         return Err(GaveUp);
     }
+    leave(job, store);
+    Ok(())
+}
+
+/// Takes an object out of the stage; what was live of it stays live.
+fn leave(job: &Job, store: &Store) {
     clear(&store.stage().object(&job.name));
     let _ = carry_whole(store, &job.name);
-    Ok(())
 }
 
 /// Takes an object over as it is, links and all. An XDP link whose interface is gone stays behind.
@@ -198,13 +207,15 @@ fn load_programs(works: &mut [Work<'_>], btf: &KernelBtf, out: &Out) -> Result<(
     let mut gave_up = false;
     for (object, name, took, result) in results {
         let Some(work) = works.iter_mut().find(|work| work.plan.job.name == object) else { continue };
-        let optional = work.plan.job.optional || work.plan.job.program(&name).is_some_and(|program| program.optional);
+        let alone = work.plan.job.program(&name).is_some_and(|program| program.optional);
+        let optional = work.plan.job.optional || alone;
         match result {
             Ok(()) => {
                 work.took.insert(name, took);
             }
             Err(fault) => {
                 gave_up |= !optional;
+                work.lost |= !alone;
                 out.send(&Event::Failed { id: format!("program {object}/{name}"), optional, took, fault });
             }
         }

@@ -25,6 +25,8 @@ use crate::{
 pub struct Found {
     /// Whether its programs and maps are as planned.
     pub how: How,
+    /// All that is wrong with them is that something optional is missing.
+    pub degraded: bool,
     /// Its XDP attachments: those of the configuration, then those that `attach` made.
     pub links: Vec<XdpPlan>,
 }
@@ -67,11 +69,15 @@ pub fn look(store: &Store, job: &Job) -> Found {
     let live = store.live();
     let record = Record::read(&live.object(&job.name));
     let adopted: Vec<XdpJob> = record.iter().flat_map(|record| adopted(job, record)).collect();
+    let mut degraded = false;
     let how = match record {
         None => How::Load("not loaded yet".into()),
-        Some(record) => match disproved(&live, job, &record) {
+        Some(record) => match disproved(&live, job, &record, false) {
             None => How::Keep(record),
-            Some(why) => How::Load(why),
+            Some(why) => {
+                degraded = disproved(&live, job, &record, true).is_none();
+                How::Load(why)
+            }
         },
     };
     let load = matches!(how, How::Load(_));
@@ -79,16 +85,20 @@ pub fn look(store: &Store, job: &Job) -> Found {
     let mut links: Vec<_> = job.xdp.iter().map(|xdp| plan(xdp, false)).collect();
     // An adopted link whose interface is gone has nothing to come back to: its pin goes with the old generation.
     links.extend(adopted.iter().map(|xdp| plan(xdp, true)).filter(|plan| !matches!(plan.how, XdpHow::Blocked(_) | XdpHow::Attach)));
-    Found { how, links }
+    Found { how, degraded, links }
 }
 
-/// Why the pins are not what the plan wants; `None` when they are.
-fn disproved(live: &Generation, job: &Job, record: &Record) -> Option<String> {
+/// Why the pins are not what the plan wants; `None` when they are. `lenient` lets optional parts be missing.
+fn disproved(live: &Generation, job: &Job, record: &Record, lenient: bool) -> Option<String> {
     if record.spec != job.spec {
         return Some("the object or its settings changed".into());
     }
     for program in &job.programs {
+        let lenient = lenient && program.optional;
         let Some((_, wanted)) = record.programs.iter().find(|(name, _)| *name == program.name) else {
+            if lenient {
+                continue;
+            }
             return Some(format!("program {} is not loaded", program.name));
         };
         let path = live.pin(&job.name, Shelf::Progs, &program.name);
@@ -98,6 +108,7 @@ fn disproved(live: &Generation, job: &Job, record: &Record) -> Option<String> {
             Err(why) => return Some(format!("{}: {why}", path.display())),
         }
         let links = program.attach.iter().flat_map(|wish| program.link_names(wish));
+        let links = links.filter(|link| !lenient || record.links.iter().any(|known| known.name.as_str() == link));
         if let Some(why) = links.filter_map(|link| link_disproved(live, job, record, &link, wanted.id)).next() {
             return Some(why);
         }

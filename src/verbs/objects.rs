@@ -10,7 +10,7 @@ use crate::{
 /// The lines of one object as a look found it. `change` is what a needed change counts as.
 pub fn found(object: &ObjectPlan, change: Status) -> Vec<Line> {
     let job = &object.job;
-    let must = if job.optional { Must::Optional } else { Must::Required };
+    let must = if job.optional || object.found.degraded { Must::Optional } else { Must::Required };
     let mut lines = match &object.found.how {
         How::Keep(record) => kept(object, record),
         How::Load(why) => {

@@ -265,6 +265,7 @@ impl Sandbox {
             writeln!(state, "{path} {shown}").unwrap();
         }
         for file in ["journal", "undo"] {
+            // What undo would take back, and whether a run is unfinished.
             writeln!(state, "{file}: {:?}", fs::read_to_string(format!("/run/bpfboot/{file}")).ok()).unwrap();
         }
         for (fs, at) in [("tracefs", "/sys/kernel/tracing"), ("debugfs", "/sys/kernel/debug")] {
@@ -456,13 +457,13 @@ impl Report {
         self.step(id)["status"].as_str().unwrap()
     }
 
-    /// The fault of the last step with this id: its cause, and what it says with the line that mends it.
+    /// The fault of the step with this id: its cause, and what it says with the line that mends it.
     #[track_caller]
     pub fn fault(&self, id: &str) -> (&str, String) {
-        let fault = &self.step(id)["fault"];
+        let failed = self.steps().iter().rev().find(|step| step["id"] == id && step["fault"].is_object());
+        let fault = &failed.unwrap_or_else(|| panic!("{id} has no fault: {:#}", self.json))["fault"];
         let text = |name: &str| fault[name].as_str().unwrap_or_default();
-        let cause = fault["cause"].as_str().unwrap_or_else(|| panic!("{id} has no fault: {:#}", self.json));
-        (cause, format!("{} [{}] {}", text("what"), text("errno_name"), text("mend")))
+        (fault["cause"].as_str().unwrap(), format!("{} [{}] {}", text("what"), text("errno_name"), text("mend")))
     }
 
     /// A fact of a step, such as its `id` in the kernel, as a number.
