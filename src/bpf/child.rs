@@ -138,7 +138,7 @@ fn give_up_on(job: &Job, store: &Store, Object(fault, start): Object, out: &Out)
 
 /// Takes an object out of the stage; what was live of it stays live.
 fn leave(job: &Job, store: &Store) {
-    clear(&store.stage().object(&job.name));
+    clear(store, &store.stage().object(&job.name));
     let _ = carry_whole(store, &job.name);
 }
 
@@ -155,10 +155,14 @@ fn carry_whole(store: &Store, object: &PinName) -> Result<(), Fault> {
 }
 
 /// Empties an object's directory in the stage, where nobody but us writes.
-fn clear(dir: &Path) {
+fn clear(store: &Store, dir: &Path) {
     for shelf in Shelf::ALL {
         for file in super::store::entries(&dir.join(shelf.dir())) {
-            let _ = fs::remove_file(dir.join(shelf.dir()).join(file));
+            let pin = dir.join(shelf.dir()).join(file);
+            if shelf == Shelf::Links {
+                store.let_go(&store.stage(), &pin);
+            }
+            let _ = fs::remove_file(pin);
         }
         let _ = fs::remove_dir(dir.join(shelf.dir()));
     }

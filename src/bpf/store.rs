@@ -16,7 +16,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::record::Record;
+use super::{proof::open_link, record::Record};
 use crate::{
     config::{IfName, PinName},
     error::{Cause, Fault},
@@ -75,6 +75,14 @@ impl Generation {
         let mut names: Vec<_> = entries(&self.path).iter().filter_map(|name| PinName::from_bpffs(name)).collect();
         names.sort();
         names
+    }
+
+    /// Whether one of its pins holds the link with this id.
+    fn holds_link(&self, id: u32) -> bool {
+        self.objects().iter().any(|object| {
+            let links = self.object(object).join(Shelf::Links.dir());
+            entries(&links).iter().any(|file| open_link(&links.join(file)).is_ok_and(|link| link.id == id))
+        })
     }
 
     /// Makes the directories of an object.
@@ -251,6 +259,9 @@ impl Store {
                 let path = dir.join(shelf.dir()).join(&file);
                 // Without a record this is a stage that was never finished: nobody but us writes there.
                 if staging || PinName::from_bpffs(&file).is_some_and(|name| record.names(shelf, &name)) {
+                    if shelf == Shelf::Links {
+                        self.let_go(old, &path);
+                    }
                     let _ = fs::remove_file(path);
                 } else {
                     self.hand_over(old, &Path::new(&object.on_bpffs()).join(shelf.dir()).join(&file));
@@ -263,6 +274,16 @@ impl Store {
             self.hand_over(old, &Path::new(&object.on_bpffs()).join(file));
         }
         let _ = fs::remove_dir(dir);
+    }
+
+    /// Detaches an XDP link at once, unless the live generation holds the same link. With its last pin it would go as
+    /// well, but only when the kernel finds the time: until then the interface would seem to carry a stranger.
+    pub fn let_go(&self, old: &Generation, pin: &Path) {
+        let Ok(link) = open_link(pin) else { return };
+        if link.ifindex.is_none_or(|index| index == 0) || (old.path != self.live().path && self.live().holds_link(link.id)) {
+            return;
+        }
+        let _ = sys::bpf::open_pin(pin).map(|fd| sys::bpf::detach_link(fd.as_fd()));
     }
 
     /// Gives what is not ours its place in the live generation back.
