@@ -116,7 +116,8 @@ fn read_btf(path: &Path) -> Result<Btf, Fault> {
 /// where aya finds it under the name that a new one would get.
 fn fates<'a>(job: &'a Job, elf: &[u8], store: &Store, machine: Machine) -> Result<BTreeMap<&'a str, Fate>, Fault> {
     let mut fates = BTreeMap::new();
-    let old: Vec<_> = job.maps.iter().filter(|(name, _)| !holds_globals(name)).filter_map(|(name, wish)| {
+    // A program array that we fill is made anew: written in place, it would send what is live to the new programs at once.
+    let old: Vec<_> = job.maps.iter().filter(|(name, wish)| !holds_globals(name) && wish.programs.is_empty()).filter_map(|(name, wish)| {
         let live = store.live().pin(&job.name, Shelf::Maps, &name.parse().ok()?);
         live.symlink_metadata().is_ok().then_some((name, wish, live))
     }).collect();
