@@ -1,92 +1,130 @@
-//! Attaching, so that it lasts: every attachment here is a link that can be pinned, or it is undone and an error.
+//! Attaching, so that it lasts: every attachment here is a link that can be pinned, or an error and nothing attached.
 
-use std::{ffi::CString, time::{Duration, Instant}};
-
-use aya::programs::{
-    Program, ProgramError, Xdp, kprobe::KProbeLink, links::FdLink, perf_event::{PerfEventConfig, PerfEventLink, PerfEventScope, SamplePolicy, SoftwareEvent},
-    trace_point::TracePointLink, uprobe::{UProbeAttachLocation, UProbeLink, UProbeScope}, xdp::{XdpLink, XdpMode as AyaMode},
+use std::{
+    ffi::CString,
+    fs, io,
+    os::fd::{BorrowedFd, OwnedFd},
+    time::{Duration, Instant},
 };
+
+use aya_obj::generated::{XDP_FLAGS_DRV_MODE, XDP_FLAGS_HW_MODE, XDP_FLAGS_SKB_MODE};
 
 use super::{
     fault::{of_attach, of_unpinnable},
-    job::{XdpJob, mode_word, target},
+    job::{ProgramJob, XdpJob, target},
     kind::Kind,
     proof::no_interface,
+    user,
 };
 use crate::{
-    config::{AttachWish, Sample, UserFunction, XdpMode},
+    config::{AttachWish, Sample, XdpMode},
     error::{Cause, Fault},
-    sys::netlink,
+    sys::{
+        link::{self, PerfEvent},
+        netlink,
+    },
 };
 
 /// How long between two looks for an interface that is waited for.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
+/// Where the kernel numbers its probing PMUs.
+const PMUS: &str = "/sys/bus/event_source/devices";
+
+/// The software events of perf by their names in perf-list(1), in the order of enum perf_sw_ids.
+const SOFTWARE_EVENTS: [&str; 11] = [
+    "cpu-clock",
+    "task-clock",
+    "page-faults",
+    "context-switches",
+    "cpu-migrations",
+    "minor-faults",
+    "major-faults",
+    "alignment-faults",
+    "emulation-faults",
+    "dummy",
+    "bpf-output",
+];
+
 /// Attaches a loaded tracing program. One link, or one a CPU for sampled events, in the order of
-/// [`link_names`](super::job::ProgramJob::link_names).
+/// [`ProgramJob::link_names`].
 ///
 /// # Errors
 /// A [`Cause::Attach`] or [`Cause::Privilege`] fault.
-pub fn tracing(program: &mut Program, kind: Kind, wish: &AttachWish) -> Result<Vec<FdLink>, Fault> {
+pub fn tracing(program: BorrowedFd<'_>, job: &ProgramJob, wish: &AttachWish) -> Result<Vec<OwnedFd>, Fault> {
     let place = target(wish);
-    let fault = |error: ProgramError| of_attach(&error, kind, &place);
-    let lasting = |link: Result<FdLink, _>| link.map(|link| vec![link]).map_err(|_| of_unpinnable(&place));
-    match (program, wish) {
-        (Program::TracePoint(p), AttachWish::Tracepoint { category, name }) => {
-            let link = p.attach(category, name).and_then(|id| p.take_link(id)).map_err(fault)?;
-            lasting(<FdLink as TryFrom<TracePointLink>>::try_from(link).map_err(drop))
+    let fault = |error: &io::Error| of_attach(error, job.kind, &place);
+    let one = |link: io::Result<OwnedFd>| link.map(|link| vec![link]).map_err(|e| fault(&e));
+    match wish {
+        AttachWish::RawTracepoint(name) => one(link::to_raw_tracepoint(program, Some(&c_text(name)?))),
+        AttachWish::TpBtf(_) | AttachWish::Fentry(_) | AttachWish::Fexit(_) | AttachWish::Lsm(_) => {
+            one(link::to_raw_tracepoint(program, None))
         }
-        (Program::RawTracePoint(p), AttachWish::RawTracepoint(name)) => {
-            p.attach(name).and_then(|id| p.take_link(id)).map(|link| vec![link.into()]).map_err(fault)
+        AttachWish::Uprobe(at) | AttachWish::Uretprobe(at) if job.section.contains(".multi") => {
+            let (file, offset) = user::place(at)?;
+            one(link::to_user_function(program, &file, offset, job.kind == Kind::Uretprobe))
         }
-        (Program::BtfTracePoint(p), AttachWish::TpBtf(_)) => {
-            p.attach().and_then(|id| p.take_link(id)).map(|link| vec![link.into()]).map_err(fault)
+        AttachWish::Xdp { .. } => Err(Fault::new(Cause::Attach, "XDP attaches to interfaces, not to events")),
+        _ => {
+            let mut links = Vec::new();
+            for event in events(wish, &fault)? {
+                let event = link::open_perf_event(&event).map_err(|e| fault(&e))?;
+                links.push(link::to_perf_event(program, &event).map_err(|e| match e.raw_os_error() {
+                    // The event was fine, so it is the link that this kernel does not know.
+                    Some(libc::EINVAL) => of_unpinnable(&place),
+                    _ => fault(&e),
+                })?);
+            }
+            Ok(links)
         }
-        (Program::FEntry(p), AttachWish::Fentry(_)) => p.attach().and_then(|id| p.take_link(id)).map(|link| vec![link.into()]).map_err(fault),
-        (Program::FExit(p), AttachWish::Fexit(_)) => p.attach().and_then(|id| p.take_link(id)).map(|link| vec![link.into()]).map_err(fault),
-        (Program::Lsm(p), AttachWish::Lsm(_)) => p.attach().and_then(|id| p.take_link(id)).map(|link| vec![link.into()]).map_err(fault),
-        (Program::KProbe(p), AttachWish::Kprobe { function, offset }) => {
-            let link = p.attach(function, *offset).and_then(|id| p.take_link(id)).map_err(fault)?;
-            lasting(<FdLink as TryFrom<KProbeLink>>::try_from(link).map_err(drop))
-        }
-        (Program::KProbe(p), AttachWish::Kretprobe(function)) => {
-            let link = p.attach(function, 0).and_then(|id| p.take_link(id)).map_err(fault)?;
-            lasting(<FdLink as TryFrom<KProbeLink>>::try_from(link).map_err(drop))
-        }
-        (Program::UProbe(p), AttachWish::Uprobe(place) | AttachWish::Uretprobe(place)) => {
-            let link = p.attach([location(place)], &place.path, UProbeScope::AllProcesses).and_then(|id| p.take_link(id)).map_err(fault)?;
-            lasting(<FdLink as TryFrom<UProbeLink>>::try_from(link).map_err(drop))
-        }
-        (Program::PerfEvent(p), AttachWish::PerfEvent { event, sample }) => sampled(p, event, *sample, &place),
-        _ => Err(Fault::new(Cause::Attach, format!("a {} program cannot attach to {place}", kind.word()))),
     }
 }
 
-fn location(place: &UserFunction) -> UProbeAttachLocation<'_> {
-    match (place.symbol.as_str(), place.offset) {
-        ("", offset) => UProbeAttachLocation::AbsoluteOffset(offset),
-        (symbol, 0) => UProbeAttachLocation::Symbol(symbol),
-        (symbol, offset) => UProbeAttachLocation::SymbolOffset(symbol, offset),
-    }
+fn c_text(text: impl AsRef<[u8]>) -> Result<CString, Fault> {
+    CString::new(text.as_ref()).map_err(|_| Fault::new(Cause::Attach, "the name holds a NUL"))
 }
 
-/// One perf event and one link a CPU: the kernel has no system-wide event.
-fn sampled(program: &mut aya::programs::PerfEvent, event: &str, sample: Sample, place: &str) -> Result<Vec<FdLink>, Fault> {
-    let software = software_event(event).ok_or_else(|| Fault::new(Cause::Attach, format!("there is no software event {event:?}")))?;
-    let policy = match sample {
-        Sample::Frequency(hertz) => SamplePolicy::Frequency(hertz),
-        Sample::Period(events) => SamplePolicy::Period(events),
-    };
-    online_cpus()
-        .into_iter()
-        .map(|cpu| {
-            let link = program
-                .attach(PerfEventConfig::Software(software), PerfEventScope::AllProcessesOneCpu { cpu }, policy, false)
-                .and_then(|id| program.take_link(id))
-                .map_err(|error| of_attach(&error, Kind::PerfEvent, place))?;
-            <FdLink as TryFrom<PerfEventLink>>::try_from(link).map_err(|_| of_unpinnable(place))
-        })
-        .collect()
+/// The perf events behind an attachment.
+fn events(wish: &AttachWish, fault: &dyn Fn(&io::Error) -> Fault) -> Result<Vec<PerfEvent>, Fault> {
+    Ok(match wish {
+        AttachWish::Tracepoint { category, name } => {
+            let config = tracepoint_id(category, name).map_err(|e| fault(&e))?;
+            vec![PerfEvent { kind: link::TRACEPOINT, config, ..PerfEvent::default() }]
+        }
+        AttachWish::Kprobe { function, offset } => vec![probe("kprobe", false, c_text(function)?, *offset).map_err(|e| fault(&e))?],
+        AttachWish::Kretprobe(function) => vec![probe("kprobe", true, c_text(function)?, 0).map_err(|e| fault(&e))?],
+        AttachWish::Uprobe(at) | AttachWish::Uretprobe(at) => {
+            let (file, offset) = user::place(at)?;
+            vec![probe("uprobe", matches!(wish, AttachWish::Uretprobe(_)), file, offset).map_err(|e| fault(&e))?]
+        }
+        AttachWish::PerfEvent { event, sample } => {
+            let config = SOFTWARE_EVENTS.iter().position(|known| known == event);
+            let config = config.ok_or_else(|| Fault::new(Cause::Attach, format!("there is no software event {event:?}")))?;
+            let (frequency, period) = match sample {
+                Sample::Frequency(hertz) => (*hertz, 0),
+                Sample::Period(events) => (0, *events),
+            };
+            let event = PerfEvent { kind: link::SOFTWARE, config: config as u64, frequency, period, ..PerfEvent::default() };
+            online_cpus().into_iter().map(|cpu| PerfEvent { cpu, ..event.clone() }).collect()
+        }
+        _ => Vec::new(),
+    })
+}
+
+/// A tracepoint's id, from tracefs or from its old place in debugfs.
+fn tracepoint_id(category: &str, name: &str) -> io::Result<u64> {
+    let read = |root: &str| fs::read_to_string(format!("{root}/events/{category}/{name}/id"));
+    let text = read("/sys/kernel/tracing").or_else(|error| read("/sys/kernel/debug/tracing").map_err(|_| error))?;
+    text.trim().parse().map_err(|_| io::Error::from_raw_os_error(libc::EIO))
+}
+
+fn probe(pmu: &str, on_return: bool, name: CString, offset: u64) -> io::Result<PerfEvent> {
+    let read = |file: &str| fs::read_to_string(format!("{PMUS}/{pmu}/{file}"));
+    let number = |text: &str| text.trim().parse().map_err(|_| io::Error::from_raw_os_error(libc::EIO));
+    let kind = number(&read("type")?)?;
+    // `config:0`: the bit that makes it a probe on return.
+    let bit = if on_return { number(read("format/retprobe")?.trim().trim_start_matches("config:"))? } else { 0 };
+    Ok(PerfEvent { kind, config: u64::from(on_return) << bit, name: Some(name), offset, ..PerfEvent::default() })
 }
 
 /// The CPUs a sampled event runs on.
@@ -94,59 +132,36 @@ pub fn online_cpus() -> Vec<u32> {
     aya::util::online_cpus().unwrap_or_else(|_| vec![0])
 }
 
-fn software_event(name: &str) -> Option<SoftwareEvent> {
-    Some(match name {
-        "cpu-clock" => SoftwareEvent::CpuClock,
-        "task-clock" => SoftwareEvent::TaskClock,
-        "page-faults" => SoftwareEvent::PageFaults,
-        "context-switches" => SoftwareEvent::ContextSwitches,
-        "cpu-migrations" => SoftwareEvent::CpuMigrations,
-        "minor-faults" => SoftwareEvent::PageFaultsMin,
-        "major-faults" => SoftwareEvent::PageFaultsMaj,
-        "alignment-faults" => SoftwareEvent::AlignmentFaults,
-        "emulation-faults" => SoftwareEvent::EmulationFaults,
-        "dummy" => SoftwareEvent::Dummy,
-        "bpf-output" => SoftwareEvent::BpfOutput,
-        _ => return None,
-    })
-}
-
 /// Attaches an XDP program, waiting for its interface as long as the plan says. Gives the link and its mode's word.
 ///
 /// # Errors
 /// [`Cause::Attach`]: no such interface, no such mode in its driver. [`Cause::Busy`]: somebody else's program is there.
-pub fn xdp(program: &mut Xdp, job: &XdpJob) -> Result<(FdLink, &'static str), Fault> {
-    wait_for(job)?;
-    let interface = job.interface.as_str();
-    let modes: &[(AyaMode, &'static str)] = match job.mode {
-        XdpMode::Native => &[(AyaMode::Driver, "native")],
-        XdpMode::Generic => &[(AyaMode::Skb, "generic")],
-        XdpMode::Offload => &[(AyaMode::Hardware, "offload")],
-        XdpMode::Any => &[(AyaMode::Driver, "native"), (AyaMode::Skb, "generic")],
+pub fn xdp(program: BorrowedFd<'_>, job: &XdpJob) -> Result<(OwnedFd, &'static str), Fault> {
+    let index = wait_for(job)?;
+    let modes: &[(u32, &'static str)] = match job.mode {
+        XdpMode::Native => &[(XDP_FLAGS_DRV_MODE, "native")],
+        XdpMode::Generic => &[(XDP_FLAGS_SKB_MODE, "generic")],
+        XdpMode::Offload => &[(XDP_FLAGS_HW_MODE, "offload")],
+        XdpMode::Any => &[(XDP_FLAGS_DRV_MODE, "native"), (XDP_FLAGS_SKB_MODE, "generic")],
     };
-    let name = CString::new(interface).map_err(|_| Fault::new(Cause::Attach, "the interface name holds a NUL"))?;
     let mut last = None;
-    for (mode, word) in modes {
-        match program.attach(&name, *mode).and_then(|id| program.take_link(id)) {
-            Ok(link) => {
-                // aya falls back to netlink on EINVAL; such an attachment ends with this process, so it is undone.
-                let link = <FdLink as TryFrom<XdpLink>>::try_from(link).map_err(|_| of_unpinnable(interface))?;
-                return Ok((link, word));
-            }
-            Err(error) => last = Some(of_attach(&error, Kind::Xdp, interface)),
+    for (flags, word) in modes {
+        match link::to_interface(program, index, *flags) {
+            Ok(link) => return Ok((link, word)),
+            Err(error) => last = Some(of_attach(&error, Kind::Xdp, job.interface.as_str())),
         }
-        if last.as_ref().is_none_or(|fault| fault.cause != Cause::Attach) {
+        if last.as_ref().is_none_or(|fault: &Fault| fault.cause != Cause::Attach) {
             break;
         }
     }
-    Err(last.unwrap_or_else(|| Fault::new(Cause::Attach, format!("no mode to try on {interface} ({})", mode_word(job.mode)))))
+    Err(last.unwrap_or_else(|| no_interface(&job.interface)))
 }
 
-fn wait_for(job: &XdpJob) -> Result<(), Fault> {
+fn wait_for(job: &XdpJob) -> Result<u32, Fault> {
     let start = Instant::now();
     loop {
         match netlink::interface(&job.interface) {
-            Ok(Some(_)) => return Ok(()),
+            Ok(Some(interface)) => return Ok(interface.index),
             Ok(None) if start.elapsed() >= job.wait => {
                 let fault = no_interface(&job.interface);
                 return Err(match job.wait.is_zero() {

@@ -3,7 +3,7 @@
 //! The plan is made from this, so it runs in the parent: it reads through the `object` crate, which checks every
 //! bound, and never interprets instructions or BTF. The deep parse is the loader child's.
 
-use std::{borrow::Cow, collections::BTreeMap, mem::offset_of};
+use std::collections::BTreeMap;
 
 use object::{
     Endianness, SectionIndex,
@@ -42,12 +42,12 @@ pub struct ProgramShape {
     pub says: Section,
 }
 
-fn damaged(what: impl std::fmt::Display) -> Fault {
+pub(super) fn damaged(what: impl std::fmt::Display) -> Fault {
     Fault::new(Cause::Object, format!("not a usable BPF object: {what}"))
         .mend("rebuild it with clang -target bpf or aya-ebpf, and check the copy: sha256sum FILE")
 }
 
-fn header(bytes: &[u8]) -> Result<(&Header, Endianness), Fault> {
+pub(super) fn header(bytes: &[u8]) -> Result<(&Header, Endianness), Fault> {
     let header = Header::parse(bytes).map_err(|_| damaged("not a 64-bit ELF file"))?;
     let endian = header.endian().map_err(damaged)?;
     if (endian == Endianness::Big) != cfg!(target_endian = "big") {
@@ -88,7 +88,7 @@ pub fn look(bytes: &[u8]) -> Result<Shape, Fault> {
                 let says = understand(&section);
                 shape.programs.push(ProgramShape { name, section, says });
             }
-            elf::STT_OBJECT | elf::STT_NOTYPE if section == ".maps" || section == "maps" => shape.maps.push(name),
+            elf::STT_OBJECT | elf::STT_NOTYPE if section == ".maps" || section == "maps" || section.ends_with("/maps") => shape.maps.push(name),
             elf::STT_OBJECT if is_data(&section) => {
                 shape.globals.insert(name, symbol.st_size(endian));
             }
@@ -103,78 +103,22 @@ pub fn look(bytes: &[u8]) -> Result<Shape, Fault> {
     }
     shape.maps.sort();
     shape.maps.dedup();
-    if shape.programs.is_empty() {
-        return Err(damaged("it holds no program"));
+    if shape.programs.is_empty() && shape.maps.is_empty() {
+        return Err(damaged("it holds neither a program nor a map that aya could load"));
     }
     Ok(shape)
 }
 
-fn section_name(sections: &SectionTable<'_, Header>, header: &SectionHeader64<Endianness>, endian: Endianness) -> String {
+pub(super) fn section_name(sections: &SectionTable<'_, Header>, header: &SectionHeader64<Endianness>, endian: Endianness) -> String {
     String::from_utf8_lossy(sections.section_name(endian, header).unwrap_or_default()).into_owned()
 }
 
-fn is_program(header: &SectionHeader64<Endianness>, name: &str, endian: Endianness) -> bool {
+pub(super) fn is_program(header: &SectionHeader64<Endianness>, name: &str, endian: Endianness) -> bool {
     header.sh_flags.get(endian).contains(elf::SHF_EXECINSTR) && !name.starts_with(".text")
 }
 
 fn is_data(name: &str) -> bool {
     [".rodata", ".data", ".bss"].iter().any(|prefix| name.starts_with(prefix)) && !name.contains(".rel")
-}
-
-/// The same object as aya-obj 0.6 can read it: sections renamed to the names it knows, and the sections whose programs
-/// nobody wants made non-executable, because one section it does not know makes it refuse the whole object.
-///
-/// # Errors
-/// As [`look`].
-pub fn for_aya<'a>(bytes: &'a [u8], wanted: &dyn Fn(&str) -> bool) -> Result<Cow<'a, [u8]>, Fault> {
-    let (header, endian) = header(bytes)?;
-    let sections = header.sections(endian, bytes).map_err(damaged)?;
-    let table = header.e_shoff.get(endian) as usize;
-    let mut edits = Edits { bytes: Cow::Borrowed(bytes), names: None };
-    for (index, section) in sections.enumerate() {
-        let name = section_name(&sections, section, endian);
-        if !is_program(section, &name, endian) {
-            continue;
-        }
-        let at = table + index.0 * size_of::<SectionHeader64<Endianness>>();
-        if !wanted(&name) {
-            let flags = section.sh_flags.get(endian).0 & !elf::SHF_EXECINSTR.0;
-            edits.put(at + offset_of!(SectionHeader64<Endianness>, sh_flags), &flags.to_ne_bytes())?;
-        } else if let Some(new) = understand(&name).for_aya {
-            let strings = sections.section(header.section_strings_index(endian, bytes).map_err(damaged)?).map_err(damaged)?;
-            let names = edits.names.get_or_insert_with(|| strings.data(endian, bytes).unwrap_or_default().to_vec());
-            let name_at = names.len() as u32;
-            names.extend_from_slice(new.as_bytes());
-            names.push(0);
-            edits.put(at, &name_at.to_ne_bytes())?;
-        }
-    }
-    let strings_at = table + header.shstrndx(endian, bytes).map_err(damaged)? as usize * size_of::<SectionHeader64<Endianness>>();
-    edits.finish(strings_at)
-}
-
-struct Edits<'a> {
-    bytes: Cow<'a, [u8]>,
-    names: Option<Vec<u8>>,
-}
-
-impl<'a> Edits<'a> {
-    fn put(&mut self, at: usize, value: &[u8]) -> Result<(), Fault> {
-        let place = self.bytes.to_mut().get_mut(at..at + value.len()).ok_or_else(|| damaged("the section table is cut off"))?;
-        place.copy_from_slice(value);
-        Ok(())
-    }
-
-    /// Moves the grown name table to the end of the file.
-    fn finish(mut self, strings_at: usize) -> Result<Cow<'a, [u8]>, Fault> {
-        if let Some(names) = self.names.take() {
-            let (offset, size) = (self.bytes.len() as u64, names.len() as u64);
-            self.put(strings_at + offset_of!(SectionHeader64<Endianness>, sh_offset), &offset.to_ne_bytes())?;
-            self.put(strings_at + offset_of!(SectionHeader64<Endianness>, sh_size), &size.to_ne_bytes())?;
-            self.bytes.to_mut().extend_from_slice(&names);
-        }
-        Ok(self.bytes)
-    }
 }
 
 /// Whether loading must rewrite accesses by the target kernel's BTF: core_relo_len in the header of .BTF.ext

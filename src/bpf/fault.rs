@@ -5,7 +5,7 @@ use std::{error::Error, io, path::Path};
 use aya::{BtfError, EbpfError, maps::MapError, programs::ProgramError};
 use aya_obj::ParseError;
 
-use super::kind::Kind;
+use super::{kind::Kind, layout::Layout};
 use crate::error::{Cause, Fault};
 
 /// ENOTSUPP, the kernel's own (include/linux/errno.h).
@@ -31,17 +31,25 @@ fn plain(cause: Cause, error: &(dyn Error + 'static)) -> Fault {
     Fault::new(cause, what).with_errno(errno)
 }
 
-/// A failed `EbpfLoader::load`: parsing, relocating, making maps.
-pub fn of_object(error: &EbpfError) -> Fault {
+/// A failed `EbpfLoader::load`: parsing, relocating, making maps, whose layout `layout` tells by name.
+pub fn of_object(error: &EbpfError, layout: &dyn Fn(&str) -> Option<Layout>) -> Fault {
     match error {
+        EbpfError::MapError(MapError::CreateError { name, io_error }) => of_new_map(name, io_error, layout(name)),
         EbpfError::MapError(error) => of_map(error),
-        EbpfError::ProgramError(error) => of_load(error, Kind::Other),
+        EbpfError::ProgramError(error) => of_load(error, Kind::Unknown),
         EbpfError::BtfRelocationError(_) => plain(Cause::Kernel, error)
             .mend("CO-RE needs a kernel with CONFIG_DEBUG_INFO_BTF, or btf = \"FILE\" with this kernel's BTF"),
         EbpfError::KsymsError(_) => plain(Cause::Kernel, error)
             .mend("the object asks for a symbol that this kernel does not have, or keeps in a module: grep -w NAME /proc/kallsyms"),
         EbpfError::ParseError(ParseError::BtfError(BtfError::UnexpectedBtfType { .. })) => Fault::new(Cause::Object, "a map of it has a form that aya cannot read")
             .mend("initial values in the source (__array(values, ...) = { ... }) are such a form: set them with maps.NAME"),
+        EbpfError::ParseError(ParseError::BtfError(BtfError::InvalidRelocationKind { kind })) => {
+            Fault::new(Cause::Object, format!("aya cannot resolve its CO-RE relocations of kind {kind}")).mend("kind 12 is bpf_core_type_matches(): rebuild it without")
+        }
+        EbpfError::ParseError(ParseError::InvalidMapDefinition { name }) => {
+            Fault::new(Cause::Object, format!("map {name:?} in its section \"maps\" is cut short, or static and nameless"))
+                .mend("rebuild it with maps that are not static, or define them in SEC(\".maps\")")
+        }
         EbpfError::ParseError(ParseError::UnknownSymbol { address, .. }) => {
             Fault::new(Cause::Object, format!("aya cannot read its .text: the code at {address:#x} belongs to no function"))
                 .mend("bpftool gen object leaves such gaps where one weak function replaced another: link without weak functions")
@@ -68,6 +76,25 @@ pub fn of_map(error: &MapError) -> Fault {
         _ => "",
     };
     fault.mend(mend)
+}
+
+/// A map that the kernel would not make.
+fn of_new_map(name: &str, error: &io::Error, layout: Option<Layout>) -> Fault {
+    let (what, size) = match layout {
+        Some(layout) => (format!("make map {name}, {layout}"), layout),
+        None => return Fault::io(Cause::Map, format!("make map {name}"), error),
+    };
+    let fault = Fault::io(Cause::Map, what, error);
+    match fault.errno {
+        Some(libc::EPERM) => fault.because(Cause::Privilege).mend(PERMISSION),
+        Some(libc::EINVAL) if size.max_entries == 0 && size.value_size > 0 => fault.mend(format!("the object leaves its size to its own loader: maps.{name}.max-entries = NUMBER")),
+        Some(libc::EINVAL) if size.key_size == 0 || size.value_size == 0 => fault
+            .mend("the object leaves the size of its keys or values to its own loader: declare key_size and value_size in its source"),
+        Some(libc::ENOMEM | libc::E2BIG) => fault.mend(format!("make it smaller (maps.{name}.max-entries), or raise the memory limit of this unit or container")),
+        Some(libc::EINVAL) => fault.mend("this kernel does not take this type, these sizes and flags, or the object's BTF: bpftool prog loadall OBJECT DIRECTORY says more"),
+        Some(ENOTSUPP) => fault.mend("these flags do not go with this type of map"),
+        _ => fault,
+    }
 }
 
 const PERMISSION: &str = "not a missing capability (the loader holds what it needs): look at \
@@ -100,7 +127,7 @@ pub fn of_load(error: &ProgramError, kind: Kind) -> Fault {
         (Some(libc::E2BIG), None) => Fault::os(Cause::Verifier, "it has more instructions than one load may have", libc::E2BIG)
             .mend("split it with tail calls; the limit is 1,000,000, or 4,096 without CAP_BPF"),
         (Some(libc::EINVAL), None) => {
-            Fault::os(Cause::Kernel, format!("this kernel does not know {} programs of this form", kind.word()), libc::EINVAL)
+            Fault::os(Cause::Kernel, format!("this kernel knows no {} programs, or none of this form", kind.word()), libc::EINVAL)
                 .mend("optional = true on the program, or a newer kernel")
         }
         (Some(ENOTSUPP), None) => Fault::os(Cause::Kernel, "the JIT cannot compile it, and this kernel has no interpreter", ENOTSUPP)
@@ -127,7 +154,7 @@ fn missing(reason: &str) -> Option<&'static str> {
 }
 
 /// A program that could not be attached to `target`.
-pub fn of_attach(error: &ProgramError, kind: Kind, target: &str) -> Fault {
+pub fn of_attach(error: &io::Error, kind: Kind, target: &str) -> Fault {
     let (what, errno) = unfold(error);
     let fault = |what: String| Fault::new(Cause::Attach, what).with_errno(errno);
     match (kind, errno) {
@@ -167,10 +194,8 @@ fn exists(path: &str) -> bool {
 }
 
 /// A pin that could not be made.
-pub fn of_pin(error: &aya::pin::PinError, path: &Path) -> Fault {
-    let (what, errno) = unfold(error);
-    let fault = Fault::new(Cause::Pin, format!("pin to {}: {what}", path.display())).with_errno(errno);
-    fault.mend(match errno {
+pub fn of_pin(error: &io::Error, path: &Path) -> Fault {
+    Fault::io(Cause::Pin, format!("pin to {}", path.display()), error).mend(match error.raw_os_error() {
         Some(libc::EEXIST) => "something not ours took that name: rm it, and run again",
         Some(libc::EROFS) => "remount it: mount -o remount,rw /sys/fs/bpf",
         _ => "",

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use super::{
     attach,
     elf::{self, ProgramShape, Shape},
+    kconfig,
     kind::Kind,
     source::{self, Bytes, hex},
 };
@@ -142,7 +143,8 @@ impl Job {
     /// A [`Cause::Object`] fault: see [`source::read`] and [`elf::look`]; or the configuration names a program, map or
     /// global that the file does not hold, or a value that does not fit.
     pub fn new(wish: &ObjectWish, allow_untrusted: bool) -> Result<Self, Fault> {
-        let bytes = source::read(&wish.source, wish.sha256.as_ref(), allow_untrusted)?;
+        let mut bytes = source::read(&wish.source, wish.sha256.as_ref(), allow_untrusted)?;
+        bytes.elf = kconfig::define(bytes.elf, &|name| wish.globals.iter().any(|(given, _)| given == name))?;
         let shape = elf::look(&bytes.elf)?;
         let (programs, xdp) = programs(wish, &shape)?;
         let mut job = Self {

@@ -31,10 +31,10 @@ pub enum Kind {
     PerfEvent,
     /// BTF iterator.
     Iter,
-    /// Any other kind of the networking stack: loaded and pinned for others to attach.
-    Net,
-    /// Any other kind: loaded and pinned for others to attach.
-    Other,
+    /// Any other kind of the networking stack, by its word: loaded and pinned for others to attach.
+    Net(&'static str),
+    /// Any other kind, by its word: loaded and pinned for others to attach.
+    Other(&'static str),
     /// A section that aya cannot load.
     Unknown,
 }
@@ -56,8 +56,7 @@ impl Kind {
             Self::Uretprobe => "uretprobe",
             Self::PerfEvent => "perf_event",
             Self::Iter => "iter",
-            Self::Net => "net",
-            Self::Other => "other",
+            Self::Net(word) | Self::Other(word) => word,
             Self::Unknown => "unknown",
         }
     }
@@ -71,7 +70,7 @@ impl Kind {
             Self::PerfEvent => "event",
             Self::Iter => "iterator",
             Self::Xdp => "interface",
-            Self::Net | Self::Other | Self::Unknown => "place",
+            Self::Net(_) | Self::Other(_) | Self::Unknown => "place",
         }
     }
 
@@ -80,15 +79,15 @@ impl Kind {
         match self {
             Self::Xdp => "only pinned: bpfboot attach IFACE attaches it",
             Self::Iter => "only pinned: bpftool link pin makes a file of it that can be read",
-            Self::Net => "only pinned: bpfboot attaches no such programs; tc, bpftool or its own tool does",
-            Self::Other | Self::Unknown => "only pinned: bpfboot attaches no such programs; bpftool or its own tool does",
+            Self::Net(_) => "only pinned: bpfboot attaches no such programs; tc, bpftool or its own tool does",
+            Self::Other(_) | Self::Unknown => "only pinned: bpfboot attaches no such programs; bpftool or its own tool does",
             _ => "only pinned: neither its section nor the configuration names one place to attach",
         }
     }
 
     /// Whether the kernel wants CAP_NET_ADMIN to load it (is_net_admin_prog_type() in kernel/bpf/syscall.c).
     pub const fn needs_net_admin(self) -> bool {
-        matches!(self, Self::Xdp | Self::Net)
+        matches!(self, Self::Xdp | Self::Net(_))
     }
 
     /// Whether its link is a perf link, which can be pinned only since 5.15 (b89fbfbb854c).
@@ -99,11 +98,6 @@ impl Kind {
     /// Whether the kernel must know a BTF id of its target when it loads.
     pub const fn needs_kernel_btf(self) -> bool {
         matches!(self, Self::TpBtf | Self::Fentry | Self::Fexit | Self::Lsm | Self::Iter)
-    }
-
-    /// Whether bpfboot attaches it; the others are pinned for somebody else.
-    pub const fn is_tracing(self) -> bool {
-        !matches!(self, Self::Xdp | Self::Iter | Self::Net | Self::Other | Self::Unknown)
     }
 }
 
@@ -145,12 +139,16 @@ pub fn understand(written: &str) -> Section {
         }
         "perf_event" => (Kind::PerfEvent, None, None),
         "iter" | "iter.s" => (Kind::Iter, None, None),
-        "tc" | "tcx" | "netkit" | "action" => (Kind::Net, None, Some(format!("classifier/{name}"))),
-        "classifier" | "sk_skb" | "sk_msg" | "sockops" | "flow_dissector" | "cgroup" => (Kind::Net, None, None),
-        "socket" | "sk_lookup" | "sk_reuseport" | "cgroup_skb" | "lirc_mode2" | "lsm_cgroup" => (Kind::Other, None, None),
+        "tc" | "tcx" | "netkit" | "action" => (Kind::Net("tc"), None, Some(format!("classifier/{name}"))),
+        "classifier" => (Kind::Net("tc"), None, None),
         _ if head.starts_with("xdp") && tail.is_empty() => (Kind::Xdp, None, Some("xdp".to_owned())),
-        _ if head.starts_with("socket") && tail.is_empty() => (Kind::Other, None, Some(format!("socket/{name}"))),
-        _ => (Kind::Unknown, None, None),
+        _ if head.starts_with("socket") && tail.is_empty() => (Kind::Other("socket"), None, Some(format!("socket/{name}"))),
+        _ => {
+            let word = |words: &[&'static str]| words.iter().find(|word| **word == head).copied();
+            let net = || word(&["sk_skb", "sk_msg", "sockops", "flow_dissector", "cgroup"]).map(Kind::Net);
+            let other = || word(&["socket", "sk_lookup", "sk_reuseport", "cgroup_skb", "lirc_mode2", "lsm_cgroup"]).map(Kind::Other);
+            (net().or_else(other).unwrap_or(Kind::Unknown), None, None)
+        }
     };
     let on_request = name != written;
     let for_aya = renamed.or_else(|| on_request.then(|| name.to_owned()));
@@ -246,6 +244,9 @@ mod tests {
             ("kprobe.multi/vfs_read", Kind::Kprobe, Some(AttachWish::Kprobe { function: "vfs_read".into(), offset: 0 })),
             ("kprobe.multi/tcp_*", Kind::Kprobe, None),
             ("struct_ops/x", Kind::Unknown, None),
+            ("tc/ingress", Kind::Net("tc"), None),
+            ("lirc_mode2/rc_mm", Kind::Other("lirc_mode2"), None),
+            ("socket1", Kind::Other("socket"), None),
         ] {
             let got = understand(section);
             assert_eq!((got.kind, got.attach), (kind, attach), "{section}");

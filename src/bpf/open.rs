@@ -16,7 +16,9 @@ use super::{
     elf, entries,
     fault::of_object,
     job::Job,
+    kind::Kind,
     layout::{Fate, Layout, Machine, fate},
+    rewrite,
     store::{Shelf, Store},
 };
 use crate::{
@@ -70,8 +72,8 @@ impl KernelBtf {
 /// # Errors
 /// What [`of_object`], [`fate`] and [`entries`] say.
 pub fn open(job: &Job, store: &Store, machine: Machine, kernel_btf: &KernelBtf) -> Result<Opened, Fault> {
-    let sections: BTreeSet<&str> = job.programs.iter().map(|program| program.section.as_str()).collect();
-    let elf = elf::for_aya(&job.bytes.elf, &|section| sections.contains(section))?;
+    let sections: BTreeSet<&str> = job.programs.iter().filter(|program| program.kind != Kind::Unknown).map(|program| program.section.as_str()).collect();
+    let elf = rewrite::for_aya(&job.bytes.elf, &|section| sections.contains(section))?;
     let fates = fates(job, &elf, store, machine)?;
     let own_btf = job.btf.as_deref().map(read_btf).transpose()?;
     let mut loader = EbpfLoader::new();
@@ -94,13 +96,18 @@ pub fn open(job: &Job, store: &Store, machine: Machine, kernel_btf: &KernelBtf) 
             loader.map_max_entries(name, entries);
         }
     }
-    let ebpf = loader.load(&elf).map_err(|error| of_object(&error))?;
+    let ebpf = loader.load(&elf).map_err(|error| of_object(&error, &|name| layout_of(&elf, job, name, machine)))?;
     let maps = job
         .maps
         .iter()
         .map(|(name, wish)| finish_map(job, store, machine, name, wish, fates.get(name.as_str())))
         .collect::<Result<_, _>>()?;
     Ok(Opened { ebpf, maps })
+}
+
+fn layout_of(elf: &[u8], job: &Job, name: &str, machine: Machine) -> Option<Layout> {
+    let object = Object::parse(elf).ok()?;
+    Some(Layout::wanted(object.maps.get(name)?, job.maps.get(name)?, machine))
 }
 
 fn pin_name(name: &str) -> Result<PinName, Fault> {

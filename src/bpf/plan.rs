@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{
     job::{Job, ProgramJob, XdpJob},
-    kind::Kind,
+    kind::{self, Kind},
     proof::{self, Found, How, XdpHow},
     record::Record,
     store::Store,

@@ -55,7 +55,7 @@ pub struct XdpPlan {
 #[derive(Clone, Debug)]
 pub enum XdpHow {
     /// Nothing: the link is alive, on this interface, with this program, in this mode.
-    Keep(LinkIdentity),
+    Keep,
     /// Our link is alive, and its program is about to be replaced under it.
     Update,
     /// A new link.
@@ -209,7 +209,7 @@ fn xdp_how(live: &Generation, object: &PinName, xdp: &XdpJob, load: bool, adopte
 fn keep_if_right(live: &Generation, object: &PinName, xdp: &XdpJob, link: LinkIdentity) -> XdpHow {
     let pinned = open(&live.pin(object, Shelf::Progs, &xdp.program), Pinned::Program).ok();
     match pinned.and_then(|fd| bpf::program_identity(fd.as_fd()).ok()) {
-        Some(program) if program.id == link.program => XdpHow::Keep(link),
+        Some(program) if program.id == link.program => XdpHow::Keep,
         _ => XdpHow::Update,
     }
 }

@@ -15,7 +15,7 @@ use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_link_info, bpf_link_type, bpf_ma
 
 /// bpf(2). `attr` must be filled for `cmd`.
 #[allow(unsafe_code, reason = "bpf(2) has no wrapper")]
-fn bpf(cmd: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i64> {
+pub(super) fn bpf(cmd: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i64> {
     // SAFETY: the kernel reads and writes at most size_of::<bpf_attr>() bytes, and every pointer in `attr` outlives the
     // call because the callers below borrow what they point to.
     let ret = unsafe { libc::syscall(libc::SYS_bpf, cmd as libc::c_int, &raw mut *attr, size_of::<bpf_attr>()) };
@@ -23,7 +23,7 @@ fn bpf(cmd: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i64> {
 }
 
 #[allow(unsafe_code, reason = "the attribute is a C union")]
-fn zeroed<T>() -> T {
+pub(super) fn zeroed<T>() -> T {
     // SAFETY: only used for the plain C structures of linux/bpf.h, for which all zeroes is a value.
     unsafe { mem::zeroed() }
 }
@@ -44,6 +44,18 @@ pub fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     let fd = bpf(bpf_cmd::BPF_OBJ_GET, &mut attr)?;
     // SAFETY: BPF_OBJ_GET returned a new descriptor that nobody else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Pins what a descriptor stands for (BPF_OBJ_PIN).
+///
+/// # Errors
+/// EEXIST, ENOENT for the directory, EPERM off bpffs or for a name with a dot.
+pub fn pin(fd: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = c_path(path)?;
+    let mut attr: bpf_attr = zeroed();
+    attr.__bindgen_anon_4.pathname = path.as_ptr() as u64;
+    attr.__bindgen_anon_4.bpf_fd = fd.as_raw_fd() as u32;
+    bpf(bpf_cmd::BPF_OBJ_PIN, &mut attr).map(drop)
 }
 
 /// What kind of thing a BPF descriptor stands for.

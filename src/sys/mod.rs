@@ -3,6 +3,7 @@
 pub mod bpf;
 pub mod file;
 pub mod limit;
+pub mod link;
 pub mod memory;
 pub mod mount;
 pub mod netlink;

@@ -106,7 +106,7 @@ fn go(run: &mut Run, plan: &BpfPlan, index: usize) -> Health {
             run.fail(id, Phase::Load, Must::Required, fault.clone());
             return Health::Failed;
         }
-        XdpHow::Keep(_) => {
+        XdpHow::Keep => {
             found(object, Status::Already).into_iter().filter(|line| line.id == id).for_each(|line| run.say(line));
             return Health::Healthy;
         }

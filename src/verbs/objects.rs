@@ -26,7 +26,7 @@ pub fn found(object: &ObjectPlan, change: Status) -> Vec<Line> {
     };
     for link in &object.found.links {
         let status = match link.how {
-            XdpHow::Keep(_) => Status::Already,
+            XdpHow::Keep => Status::Already,
             XdpHow::Blocked(_) => continue,
             XdpHow::Update | XdpHow::Attach => change,
         };

@@ -1,0 +1,238 @@
+//! The last stretch of an object in the stage: pins, program arrays, attachments, and the record of who they are.
+
+use std::{
+    fs,
+    os::fd::{AsFd, OwnedFd},
+    time::{Duration, Instant},
+};
+
+use aya::{maps::ProgramArray, programs::ProgramFd};
+
+use super::{
+    attach,
+    child::{Object, Out, Work, carry_pin},
+    fault::{of_load, of_map, of_pin},
+    job::{Job, ProgramJob, mode_word, target},
+    layout::Layout,
+    open::Opened,
+    proof::{How, XdpHow, XdpPlan, open_link},
+    record::{LinkRecord, Record},
+    store::{Shelf, Store},
+    wire::Event,
+};
+use crate::{
+    config::{AttachWish, PinName},
+    error::{Cause, Fault},
+    sys::bpf,
+};
+
+/// One object being finished.
+struct Finish<'a> {
+    job: &'a Job,
+    store: &'a Store,
+    out: &'a Out,
+    record: &'a mut Record,
+}
+
+/// Pins what was loaded, fills program arrays, attaches, and writes the record.
+///
+/// # Errors
+/// What made the object unusable; an optional program or attachment that fails is only reported.
+pub fn finish(work: &mut Work<'_>, store: &Store, out: &Out) -> Result<(), Object> {
+    let start = Instant::now();
+    let failed = |fault| Object(fault, start);
+    let job = &work.plan.job;
+    let opened = work.opened.take();
+    let mut finish = Finish { job, store, out, record: &mut work.record };
+    if let Some(mut opened) = opened {
+        finish.keep_maps(&opened).map_err(failed)?;
+        fill_program_arrays(job, &mut opened).map_err(failed)?;
+        for program in &job.programs {
+            if let Some(took) = work.took.get(&program.name).copied() {
+                finish.pin_and_attach(program, took, &opened).map_err(failed)?;
+            }
+        }
+        let why = match &work.plan.found.how {
+            How::Load(why) => why.clone(),
+            How::Keep(_) => String::new(),
+        };
+        let (sha256, took) = (job.sha256(), work.took.get(&job.name).copied().unwrap_or_default());
+        let now = format!("sha256 {}", sha256.get(..16).unwrap_or_default());
+        out.done(format!("object {}", job.name), now, why, took, &[("sha256", sha256)]);
+        // Descriptors of pinned things are let go by _exit, not here: closing is work nobody waits for.
+        std::mem::forget(opened);
+    }
+    finish.record.links.retain(|link| !link.target.starts_with("xdp "));
+    for xdp in work.plan.found.links.iter().filter(|xdp| !matches!(xdp.how, XdpHow::Blocked(_))) {
+        finish.attach_xdp(xdp).map_err(failed)?;
+    }
+    finish.record.write(&store.stage().object(&job.name)).map_err(failed)
+}
+
+fn fill_program_arrays(job: &Job, opened: &mut Opened) -> Result<(), Fault> {
+    for (name, wish) in job.maps.iter().filter(|(_, wish)| !wish.programs.is_empty()) {
+        let of_array = |fault: Fault| fault.about(format_args!("map {name}"));
+        let mut slots: Vec<(u32, &str, ProgramFd)> = Vec::new();
+        for (index, program) in &wish.programs {
+            let fd = opened.ebpf.program(program).and_then(|p| p.fd().ok()).and_then(|fd| fd.try_clone().ok());
+            // A handler that is optional and failed leaves its slot empty: the tail call falls through.
+            slots.extend(fd.map(|fd| (*index, program.as_str(), fd)));
+        }
+        let unknown = || of_array(Fault::new(Cause::Map, "aya does not know it"));
+        let map = opened.ebpf.map_mut(name).ok_or_else(unknown)?;
+        let mut array = ProgramArray::try_from(map).map_err(|e| of_array(of_map(&e)))?;
+        for (index, program, fd) in slots {
+            array.set(index, &fd, 0).map_err(|e| {
+                of_array(of_map(&e).about(format_args!("put program {program} at index {index}")))
+            })?;
+        }
+    }
+    Ok(())
+}
+
+impl Finish<'_> {
+    fn keep_maps(&mut self, opened: &Opened) -> Result<(), Fault> {
+        let job = self.job;
+        for map in &opened.maps {
+            let pin = job.maps.get(map.name.as_str()).is_none_or(|wish| wish.pin);
+            if pin {
+                self.record.maps.push((map.name.clone(), map.identity));
+            } else {
+                let path = self.store.stage().pin(&job.name, Shelf::Maps, &map.name);
+                fs::remove_file(&path)
+                    .map_err(|e| Fault::io(Cause::Pin, format!("unpin {}", path.display()), &e))?;
+            }
+            let facts = [("id", map.identity.id.to_string()), ("pinned", pin.to_string())];
+            let now = Layout::pinned(&map.identity).to_string();
+            self.out.done(format!("map {}/{}", job.name, map.name), now, map.note.clone(), Duration::ZERO, &facts);
+        }
+        Ok(())
+    }
+
+    fn pin_and_attach(&mut self, program: &ProgramJob, took: Duration, opened: &Opened) -> Result<(), Fault> {
+        let (start, job) = (Instant::now(), self.job);
+        let in_program = |fault: Fault| fault.about(format_args!("program {}", program.name));
+        let Some(loaded) = opened.ebpf.program(program.name.as_str()) else { return Ok(()) };
+        let path = self.store.stage().pin(&job.name, Shelf::Progs, &program.name);
+        let fd = loaded.fd().map_err(|error| in_program(of_load(&error, program.kind)))?.as_fd();
+        bpf::pin(fd, &path).map_err(|e| in_program(of_pin(&e, &path)))?;
+        let identity = bpf::program_identity(fd)
+            .map_err(|e| in_program(Fault::io(Cause::Pin, format!("look at {}", path.display()), &e)))?;
+        self.record.programs.push((program.name.clone(), identity));
+        let facts = [
+            ("kind", program.kind.word().to_owned()),
+            ("id", identity.id.to_string()),
+            ("tag", identity.tag()),
+            ("verified_instructions", identity.verified_instructions.to_string()),
+        ];
+        let attached = !program.attach.is_empty() || job.xdp.iter().any(|xdp| xdp.program == program.name);
+        let note = if attached { "" } else { program.kind.only_pinned() };
+        let now = format!("{} id {} tag {}", program.kind.word(), identity.id, identity.tag());
+        let id = format!("program {}/{}", job.name, program.name);
+        self.out.done(id, now, note.into(), took + start.elapsed(), &facts);
+        program.attach.iter().try_for_each(|wish| self.attach_tracing(program, wish, fd).map_err(in_program))
+    }
+
+    fn attach_tracing(
+        &mut self,
+        program: &ProgramJob,
+        wish: &AttachWish,
+        fd: std::os::fd::BorrowedFd<'_>,
+    ) -> Result<(), Fault> {
+        let start = Instant::now();
+        let names = program.link_names(wish);
+        let id = |name: &str| format!("link {}/{name}", self.job.name);
+        let first = id(names.first().map_or("", String::as_str));
+        let place = format!("{} {}", program.kind.word(), target(wish));
+        self.out.send(&Event::Begin(first.clone()));
+        let mut links = Vec::new();
+        let attached = attach::tracing(fd, program, wish).and_then(|made| {
+            for (name, link) in names.iter().zip(made) {
+                links.push(self.pin_link(name, &program.name, &place, link)?);
+            }
+            Ok(())
+        });
+        match attached {
+            Ok(()) => {
+                for link in links {
+                    let facts = [("id", link.id.to_string())];
+                    self.out.done(id(link.name.as_str()), place.clone(), String::new(), start.elapsed(), &facts);
+                    self.record.links.push(link);
+                }
+                Ok(())
+            }
+            Err(fault) if program.optional => {
+                self.out.failed(first, true, start, fault);
+                Ok(())
+            }
+            Err(fault) => Err(fault),
+        }
+    }
+
+    fn pin_link(&self, name: &str, program: &PinName, place: &str, link: OwnedFd) -> Result<LinkRecord, Fault> {
+        let name = link_name(name)?;
+        let path = self.store.stage().pin(&self.job.name, Shelf::Links, &name);
+        bpf::pin(link.as_fd(), &path).map_err(|e| of_pin(&e, &path))?;
+        let identity = identity(&path)?;
+        // The pin holds the link from here on, so letting the descriptor go is not the last reference: that one would
+        // make the kernel detach, and wait tens of milliseconds for it.
+        Ok(LinkRecord { name, id: identity.id, program: program.clone(), target: place.to_owned() })
+    }
+
+    /// Brings one XDP attachment into the stage: carried over, or made new from the pinned program.
+    fn attach_xdp(&mut self, plan: &XdpPlan) -> Result<(), Fault> {
+        let (start, job, xdp) = (Instant::now(), self.job, &plan.job);
+        let name = xdp.link_name();
+        let id = format!("link {}/{name}", job.name);
+        let optional = xdp.optional || job.optional || job.program(&xdp.program).is_some_and(|p| p.optional);
+        let result = match &plan.how {
+            XdpHow::Keep | XdpHow::Update => self.carry_link(plan, &name),
+            XdpHow::Attach => self.new_xdp_link(plan, &name, &id),
+            XdpHow::Blocked(fault) => Err(fault.clone()),
+        };
+        match result {
+            Ok(link) => {
+                if !matches!(plan.how, XdpHow::Keep) {
+                    let update = matches!(plan.how, XdpHow::Update);
+                    let note = if update { "its program is replaced in place" } else { "" };
+                    let facts = [("id", link.id.to_string())];
+                    self.out.done(id, link.target.clone(), note.into(), start.elapsed(), &facts);
+                }
+                self.record.links.push(link);
+                Ok(())
+            }
+            Err(fault) if optional => {
+                self.out.failed(id, true, start, fault);
+                Ok(())
+            }
+            Err(fault) => Err(fault.about(format_args!("program {}", xdp.program))),
+        }
+    }
+
+    fn carry_link(&self, plan: &XdpPlan, name: &str) -> Result<LinkRecord, Fault> {
+        let (job, name) = (self.job, link_name(name)?);
+        carry_pin(self.store, &job.name, Shelf::Links, &name)?;
+        let old = Record::read(&self.store.live().object(&job.name)).unwrap_or_default();
+        let target = old.links.into_iter().find(|link| link.name == name).map(|link| link.target);
+        let target = target.unwrap_or_else(|| format!("xdp {} {}", plan.job.interface, mode_word(plan.job.mode)));
+        let identity = identity(&self.store.stage().pin(&job.name, Shelf::Links, &name))?;
+        Ok(LinkRecord { name, id: identity.id, program: plan.job.program.clone(), target })
+    }
+
+    fn new_xdp_link(&self, plan: &XdpPlan, name: &str, id: &str) -> Result<LinkRecord, Fault> {
+        self.out.send(&Event::Begin(id.to_owned()));
+        let path = self.store.stage().pin(&self.job.name, Shelf::Progs, &plan.job.program);
+        let program =
+            bpf::open_pin(&path).map_err(|e| Fault::io(Cause::Pin, format!("open {}", path.display()), &e))?;
+        let (link, mode) = attach::xdp(program.as_fd(), &plan.job)?;
+        self.pin_link(name, &plan.job.program, &format!("xdp {} {mode}", plan.job.interface), link)
+    }
+}
+
+fn link_name(name: &str) -> Result<PinName, Fault> {
+    name.parse().map_err(|why| Fault::new(Cause::Pin, format!("the link name \"{name}\" cannot be a pin: {why}")))
+}
+
+fn identity(path: &std::path::Path) -> Result<bpf::LinkIdentity, Fault> {
+    open_link(path).map_err(|why| Fault::new(Cause::Pin, format!("{}: {why}", path.display())))
+}

@@ -1,0 +1,176 @@
+//! The same object as aya-obj 0.6 can read it: sections renamed to the names it knows, and the sections whose programs
+//! nobody wants made non-executable, because one section it does not know makes it refuse the whole object.
+
+use std::{borrow::Cow, collections::BTreeMap, mem::offset_of};
+
+use object::{
+    Endianness,
+    elf::{self, SectionHeader64},
+    read::elf::{FileHeader, SectionHeader},
+};
+
+use super::{
+    elf::{damaged, header, is_program, section_name},
+    kind::understand,
+};
+use crate::error::{Cause, Fault};
+
+/// Rewrites an object; `wanted` says of a section whether its programs are.
+///
+/// # Errors
+/// A [`Cause::Object`] fault: the file is damaged, or mixes what aya cannot tell apart.
+pub fn for_aya<'a>(bytes: &'a [u8], wanted: &dyn Fn(&str) -> bool) -> Result<Cow<'a, [u8]>, Fault> {
+    let (header, endian) = header(bytes)?;
+    let sections = header.sections(endian, bytes).map_err(damaged)?;
+    let table = header.e_shoff.get(endian) as usize;
+    let at = |index: usize| table + index * size_of::<SectionHeader64<Endianness>>();
+    let names_index = header.shstrndx(endian, bytes).map_err(damaged)? as usize;
+    let mut file = File { bytes: Cow::Borrowed(bytes) };
+    let mut names = None;
+    let mut renamed = BTreeMap::new();
+    for (index, section) in sections.enumerate() {
+        let name = section_name(&sections, section, endian);
+        let program = is_program(section, &name, endian);
+        let new = match program {
+            true if !wanted(&name) => {
+                let flags = section.sh_flags.get(endian).0 & !elf::SHF_EXECINSTR.0;
+                file.put(at(index.0) + offset_of!(SectionHeader64<Endianness>, sh_flags), &flags.to_ne_bytes())?;
+                continue;
+            }
+            true => understand(&name).for_aya,
+            // Loaders before libbpf knew no ".maps": ir-keytable's own reads "lirc_mode2/maps".
+            false => (name.ends_with("/maps") && !name.starts_with('.')).then(|| "maps".to_owned()),
+        };
+        if let Some(new) = &new {
+            let (offset, size) = section_range(sections.section(object::SectionIndex(names_index)).map_err(damaged)?, endian);
+            let names = names.get_or_insert_with(|| bytes.get(offset..offset + size).unwrap_or_default().to_vec());
+            file.put(at(index.0), &add_name(names, new).to_ne_bytes())?;
+        }
+        if program {
+            renamed.insert(name.clone(), new.unwrap_or(name));
+        }
+    }
+    let Some(names) = names else { return Ok(file.bytes) };
+    file.replace(at(names_index), &names)?;
+    let find = |name: &[u8]| sections.section_by_name(endian, name).map(|(index, section)| (at(index.0), section_range(section, endian)));
+    if let (Some((btf_at, (from, size))), Some((_, ext))) = (find(b".BTF"), find(b".BTF.ext")) {
+        let mut btf = bytes.get(from..from + size).unwrap_or_default().to_vec();
+        if rename_in_btf(&mut file, &mut btf, ext, &renamed)?.is_some() {
+            file.replace(btf_at, &btf)?;
+        }
+    }
+    Ok(file.bytes)
+}
+
+/// Line and function info and CO-RE relocations find their section by its name, which stands among the strings of
+/// .BTF (struct btf_ext_info_sec in tools/lib/bpf/libbpf_internal.h). `None`: there is nothing to be renamed.
+fn rename_in_btf(file: &mut File<'_>, btf: &mut Vec<u8>, ext: (usize, usize), renamed: &BTreeMap<String, String>) -> Result<Option<()>, Fault> {
+    const STR_OFF: usize = 16;
+    const STR_LEN: usize = 20;
+    let strings = (word(btf, 4).unwrap_or(0) + word(btf, STR_OFF).unwrap_or(0)) as usize;
+    if strings + word(btf, STR_LEN).unwrap_or(0) as usize != btf.len() {
+        return Ok(None);
+    }
+    // aya tells sections apart by name alone. Where two get the same one, function info, which is needed by few, is
+    // hidden from all; CO-RE cannot be.
+    let shared = |new: &String| renamed.values().filter(|other| *other == new).count() > 1;
+    let hide = renamed.values().any(shared);
+    let mut places = BTreeMap::new();
+    for entry in entries_of(file.bytes.get(ext.0..ext.0 + ext.1).unwrap_or_default()) {
+        let old = text(btf, strings + entry.name as usize);
+        let new = match (renamed.get(&old), entry.area) {
+            (Some(new), CORE_RELO) if shared(new) => {
+                return Err(Fault::new(Cause::Object, format!("aya cannot keep its sections apart: {old:?} and others are all {new:?} to it"))
+                    .mend(format!("list the programs of one of them, or rebuild the object with all of them in SEC({new:?})")));
+            }
+            (_, FUNC_INFO | LINE_INFO) if hide => "-",
+            (Some(new), _) if *new != old => new,
+            _ => continue,
+        };
+        let place = *places.entry(new.to_owned()).or_insert_with(|| (add_name(btf, new) as usize - strings) as u32);
+        file.put(ext.0 + entry.at, &place.to_ne_bytes())?;
+    }
+    let length = ((btf.len() - strings) as u32).to_ne_bytes();
+    if let Some(field) = btf.get_mut(STR_LEN..STR_LEN + 4) {
+        field.copy_from_slice(&length);
+    }
+    Ok(Some(()))
+}
+
+const FUNC_INFO: usize = 0;
+const LINE_INFO: usize = 1;
+const CORE_RELO: usize = 2;
+
+/// The head of what .BTF.ext says of one section.
+struct Entry {
+    area: usize,
+    at: usize,
+    name: u32,
+}
+
+fn entries_of(ext: &[u8]) -> Vec<Entry> {
+    const HDR_LEN: usize = 4;
+    const FIRST_AREA: usize = 8;
+    let mut entries = Vec::new();
+    let header = word(ext, HDR_LEN).unwrap_or(0) as usize;
+    for area in [FUNC_INFO, LINE_INFO, CORE_RELO] {
+        let field = FIRST_AREA + 8 * area;
+        let (Some(from), Some(length)) = (word(ext, field), word(ext, field + 4)) else { break };
+        let (from, length) = (header + from as usize, length as usize);
+        if field + 8 > header || length == 0 {
+            continue;
+        }
+        let record = word(ext, from).unwrap_or(0) as usize;
+        let mut at = from + 4;
+        while at < from + length {
+            let (Some(name), Some(count)) = (word(ext, at), word(ext, at + 4)) else { break };
+            entries.push(Entry { area, at, name });
+            at += 8 + count as usize * record;
+        }
+    }
+    entries
+}
+
+pub(super) fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
+pub(super) fn text(bytes: &[u8], at: usize) -> String {
+    let tail = bytes.get(at..).unwrap_or_default();
+    String::from_utf8_lossy(tail.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned()
+}
+
+/// Adds a NUL-terminated string, and says where it stands.
+pub(super) fn add_name(names: &mut Vec<u8>, new: &str) -> u32 {
+    let at = names.len() as u32;
+    names.extend_from_slice(new.as_bytes());
+    names.push(0);
+    at
+}
+
+pub(super) fn section_range(section: &SectionHeader64<Endianness>, endian: Endianness) -> (usize, usize) {
+    (section.sh_offset.get(endian) as usize, section.sh_size.get(endian) as usize)
+}
+
+/// A file in the making.
+pub(super) struct File<'a> {
+    pub(super) bytes: Cow<'a, [u8]>,
+}
+
+impl File<'_> {
+    pub(super) fn put(&mut self, at: usize, value: &[u8]) -> Result<(), Fault> {
+        let place = self.bytes.to_mut().get_mut(at..at + value.len()).ok_or_else(|| damaged("the section table is cut off"))?;
+        place.copy_from_slice(value);
+        Ok(())
+    }
+
+    /// Gives the section whose header is at `header` other contents, at the end of the file.
+    pub(super) fn replace(&mut self, header: usize, contents: &[u8]) -> Result<(), Fault> {
+        let bytes = self.bytes.to_mut();
+        bytes.resize(bytes.len().next_multiple_of(8), 0);
+        let (offset, size) = (bytes.len() as u64, contents.len() as u64);
+        bytes.extend_from_slice(contents);
+        self.put(header + offset_of!(SectionHeader64<Endianness>, sh_offset), &offset.to_ne_bytes())?;
+        self.put(header + offset_of!(SectionHeader64<Endianness>, sh_size), &size.to_ne_bytes())
+    }
+}
