@@ -6,7 +6,7 @@ use std::{borrow::Cow, fs, mem::offset_of};
 use object::{
     Endianness,
     elf::{self, FileHeader64, SectionHeader64, Sym64},
-    read::elf::{FileHeader, SectionHeader, Sym},
+    read::elf::{FileHeader, Sym},
 };
 
 use super::{
@@ -46,7 +46,9 @@ fn definitions(bytes: &[u8], given: &dyn Fn(&str) -> bool) -> Result<Option<Vec<
         })
         .filter(|(_, name, _)| name.starts_with("CONFIG_") || name.starts_with("LINUX_"))
         .collect();
-    let Some((_, btf)) = sections.section_by_name(endian, b".BTF").filter(|_| !externs.is_empty()) else { return Ok(None) };
+    let Some((_, btf)) = sections.section_by_name(endian, b".BTF").filter(|_| !externs.is_empty()) else {
+        return Ok(None);
+    };
     let (btf_at, btf_size) = section_range(btf, endian);
     let Some(group) = group(bytes.get(btf_at..btf_at + btf_size).unwrap_or_default()) else { return Ok(None) };
 
@@ -89,15 +91,22 @@ fn definitions(bytes: &[u8], given: &dyn Fn(&str) -> bool) -> Result<Option<Vec<
 }
 
 fn unknown(name: &str) -> Fault {
-    Fault::new(Cause::Kernel, format!("it asks for {name} of this kernel's configuration, and /boot/config-{} does not tell", release()))
-        .mend(format!("globals.{name} = VALUE (see zcat /proc/config.gz | grep {name})"))
+    Fault::new(
+        Cause::Kernel,
+        format!("it asks for {name} of this kernel's configuration, and /boot/config-{} does not tell", release()),
+    )
+    .mend(format!("globals.{name} = VALUE (see zcat /proc/config.gz | grep {name})"))
 }
 
 impl File<'_> {
     /// Adds a section of constants, and moves the section table behind it.
     fn add_section(&mut self, table: usize, count: usize, name: u32, contents: &[u8]) -> Result<(), Fault> {
         let entry = size_of::<SectionHeader64<Endianness>>();
-        let mut headers = self.bytes.get(table..table + count * entry).ok_or_else(|| damaged("the section table is cut off"))?.to_vec();
+        let mut headers = self
+            .bytes
+            .get(table..table + count * entry)
+            .ok_or_else(|| damaged("the section table is cut off"))?
+            .to_vec();
         headers.resize(headers.len() + entry, 0);
         let bytes = self.bytes.to_mut();
         bytes.resize(bytes.len().next_multiple_of(8), 0);
@@ -144,17 +153,23 @@ fn group(btf: &[u8]) -> Option<Group> {
                 let entry = at + 12 + 12 * index;
                 let var = *places.get(word(btf, entry)? as usize)?;
                 let name = text(btf, strings + word(btf, var)? as usize);
-                ((word(btf, var + 4)? >> 24) & 0x1f == VAR).then_some(Constant { name, size: word(btf, entry + 8)?, linkage: var + 12, place: entry + 4 })
+                ((word(btf, var + 4)? >> 24) & 0x1f == VAR).then_some(Constant {
+                    name,
+                    size: word(btf, entry + 8)?,
+                    linkage: var + 12,
+                    place: entry + 4,
+                })
             });
             return Some(Group { size: at + 8, constants: constants.collect::<Option<_>>()? });
         }
-        at += 12 + match kind {
-            1 | VAR | 17 => 4,
-            3 => 12,
-            4 | 5 | DATASEC | 19 => 12 * count,
-            6 | 13 => 8 * count,
-            _ => 0,
-        };
+        at += 12
+            + match kind {
+                1 | VAR | 17 => 4,
+                3 => 12,
+                4 | 5 | DATASEC | 19 => 12 * count,
+                6 | 13 => 8 * count,
+                _ => 0,
+            };
     }
     None
 }
@@ -214,6 +229,27 @@ mod tests {
         assert_eq!(said("CONFIG_AT", 1), Some(Ok(vec![16])));
         assert!(said("CONFIG_HZ", 1).is_some_and(|value| value.is_err()));
         assert_eq!(said("CONFIG_X", 1), None);
+    }
+
+    #[test]
+    fn the_constants_are_found_in_btf() {
+        let strings = b"\0.kconfig\0CONFIG_HZ\0";
+        let types = [0, 1 << 24, 4, 32, 10, 14 << 24, 1, 2, 1, 15 << 24 | 1, 0, 2, 0, 4];
+        let header = [0x0001_eb9f, 24, 0, 4 * types.len() as u32, 4 * types.len() as u32, strings.len() as u32];
+        let btf: Vec<u8> = header.into_iter().chain(types).flat_map(u32::to_ne_bytes).chain(*strings).collect();
+        let group = group(&btf).map(|group| (group.size, group.constants));
+        assert!(group.is_some_and(|(size, constants)| {
+            size == 24 + 40
+                && constants.iter().map(|c| (c.name.as_str(), c.size, c.linkage, c.place)).eq([(
+                    "CONFIG_HZ",
+                    4,
+                    24 + 28,
+                    24 + 48,
+                )])
+        }));
+        for length in 0..btf.len() - strings.len() {
+            assert!(super::group(btf.get(..length).unwrap_or_default()).is_none());
+        }
     }
 
     #[test]

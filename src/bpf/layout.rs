@@ -139,7 +139,7 @@ mod tests {
         assert_eq!(fate(bigger, OnMismatch::Migrate), Ok(Fate::Migrate));
         assert_eq!(fate(wider, OnMismatch::Recreate), Ok(Fate::Recreate));
         for refused in [fate(bigger, OnMismatch::Fail), fate(wider, OnMismatch::Keep), fate(wider, OnMismatch::Migrate)] {
-            let what = refused.unwrap_err().what;
+            let what = refused.unwrap_err().what.clone();
             assert!(what.contains("pinned hash key 4 value 8 max-entries 100") && what.contains("wanted hash"), "{what}");
         }
     }

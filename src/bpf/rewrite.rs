@@ -6,7 +6,7 @@ use std::{borrow::Cow, collections::BTreeMap, mem::offset_of};
 use object::{
     Endianness,
     elf::{self, SectionHeader64},
-    read::elf::{FileHeader, SectionHeader},
+    read::elf::FileHeader,
 };
 
 use super::{
@@ -42,7 +42,8 @@ pub fn for_aya<'a>(bytes: &'a [u8], wanted: &dyn Fn(&str) -> bool) -> Result<Cow
             false => (name.ends_with("/maps") && !name.starts_with('.')).then(|| "maps".to_owned()),
         };
         if let Some(new) = &new {
-            let (offset, size) = section_range(sections.section(object::SectionIndex(names_index)).map_err(damaged)?, endian);
+            let (offset, size) =
+                section_range(sections.section(object::SectionIndex(names_index)).map_err(damaged)?, endian);
             let names = names.get_or_insert_with(|| bytes.get(offset..offset + size).unwrap_or_default().to_vec());
             file.put(at(index.0), &add_name(names, new).to_ne_bytes())?;
         }
@@ -52,7 +53,9 @@ pub fn for_aya<'a>(bytes: &'a [u8], wanted: &dyn Fn(&str) -> bool) -> Result<Cow
     }
     let Some(names) = names else { return Ok(file.bytes) };
     file.replace(at(names_index), &names)?;
-    let find = |name: &[u8]| sections.section_by_name(endian, name).map(|(index, section)| (at(index.0), section_range(section, endian)));
+    let find = |name: &[u8]| {
+        sections.section_by_name(endian, name).map(|(index, section)| (at(index.0), section_range(section, endian)))
+    };
     if let (Some((btf_at, (from, size))), Some((_, ext))) = (find(b".BTF"), find(b".BTF.ext")) {
         let mut btf = bytes.get(from..from + size).unwrap_or_default().to_vec();
         if rename_in_btf(&mut file, &mut btf, ext, &renamed)?.is_some() {
@@ -64,7 +67,12 @@ pub fn for_aya<'a>(bytes: &'a [u8], wanted: &dyn Fn(&str) -> bool) -> Result<Cow
 
 /// Line and function info and CO-RE relocations find their section by its name, which stands among the strings of
 /// .BTF (struct btf_ext_info_sec in tools/lib/bpf/libbpf_internal.h). `None`: there is nothing to be renamed.
-fn rename_in_btf(file: &mut File<'_>, btf: &mut Vec<u8>, ext: (usize, usize), renamed: &BTreeMap<String, String>) -> Result<Option<()>, Fault> {
+fn rename_in_btf(
+    file: &mut File<'_>,
+    btf: &mut Vec<u8>,
+    ext: (usize, usize),
+    renamed: &BTreeMap<String, String>,
+) -> Result<Option<()>, Fault> {
     const STR_OFF: usize = 16;
     const STR_LEN: usize = 20;
     let strings = (word(btf, 4).unwrap_or(0) + word(btf, STR_OFF).unwrap_or(0)) as usize;
@@ -80,8 +88,13 @@ fn rename_in_btf(file: &mut File<'_>, btf: &mut Vec<u8>, ext: (usize, usize), re
         let old = text(btf, strings + entry.name as usize);
         let new = match (renamed.get(&old), entry.area) {
             (Some(new), CORE_RELO) if shared(new) => {
-                return Err(Fault::new(Cause::Object, format!("aya cannot keep its sections apart: {old:?} and others are all {new:?} to it"))
-                    .mend(format!("list the programs of one of them, or rebuild the object with all of them in SEC({new:?})")));
+                return Err(Fault::new(
+                    Cause::Object,
+                    format!("aya cannot keep its sections apart: {old:?} and others are all {new:?} to it"),
+                )
+                .mend(format!(
+                    "list the programs of one of them, or rebuild the object with all of them in SEC({new:?})"
+                )));
             }
             (_, FUNC_INFO | LINE_INFO) if hide => "-",
             (Some(new), _) if *new != old => new,
@@ -159,7 +172,8 @@ pub(super) struct File<'a> {
 
 impl File<'_> {
     pub(super) fn put(&mut self, at: usize, value: &[u8]) -> Result<(), Fault> {
-        let place = self.bytes.to_mut().get_mut(at..at + value.len()).ok_or_else(|| damaged("the section table is cut off"))?;
+        let place =
+            self.bytes.to_mut().get_mut(at..at + value.len()).ok_or_else(|| damaged("the section table is cut off"))?;
         place.copy_from_slice(value);
         Ok(())
     }
@@ -172,5 +186,73 @@ impl File<'_> {
         bytes.extend_from_slice(contents);
         self.put(header + offset_of!(SectionHeader64<Endianness>, sh_offset), &offset.to_ne_bytes())?;
         self.put(header + offset_of!(SectionHeader64<Endianness>, sh_size), &size.to_ne_bytes())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use aya_obj::{Object, ProgramSection};
+
+    use super::*;
+    use crate::{bpf::source, config::ObjectSource};
+
+    fn edge() -> Vec<u8> {
+        source::read(&ObjectSource::Builtin("edge".into()), None, false).unwrap().elf.into_owned()
+    }
+
+    /// The same file with every name that ends in `from` ending in `to`.
+    fn renamed(from: &str, to: &str) -> Vec<u8> {
+        let (from, to) = (format!("{from}\0"), format!("{to}\0"));
+        let mut bytes = edge();
+        let places: Vec<_> = bytes
+            .windows(from.len())
+            .enumerate()
+            .filter(|(_, window)| *window == from.as_bytes())
+            .map(|(at, _)| at)
+            .collect();
+        assert!(!places.is_empty());
+        for at in places {
+            bytes.get_mut(at..at + to.len()).unwrap().copy_from_slice(to.as_bytes());
+        }
+        bytes
+    }
+
+    #[test]
+    fn what_aya_reads_is_left_alone() {
+        assert!(matches!(for_aya(&edge(), &|_| true).unwrap(), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn a_section_is_renamed_with_its_function_info() {
+        let infos = |bytes: &[u8]| -> usize {
+            Object::parse(bytes).unwrap().functions.values().map(|function| function.func_info.func_info.len()).sum()
+        };
+        let foreign = renamed("xdp", "tcx");
+        assert!(Object::parse(&foreign).is_err());
+        let read = for_aya(&foreign, &|_| true).unwrap();
+        assert!(
+            Object::parse(&read)
+                .unwrap()
+                .programs
+                .values()
+                .all(|program| matches!(program.section, ProgramSection::SchedClassifier))
+        );
+        assert_eq!(infos(&read), infos(&edge()));
+    }
+
+    #[test]
+    fn what_nobody_wants_is_not_read() {
+        let foreign = renamed("xdp", "abc");
+        assert!(Object::parse(&for_aya(&foreign, &|_| true).unwrap()).is_err());
+        assert!(Object::parse(&for_aya(&foreign, &|_| false).unwrap()).unwrap().programs.is_empty());
+    }
+
+    #[test]
+    fn a_file_that_is_cut_off_is_an_error_and_no_panic() {
+        let foreign = renamed("xdp", "tcx");
+        for length in (0..foreign.len()).step_by(7) {
+            let _ = for_aya(foreign.get(..length).unwrap(), &|_| true);
+        }
     }
 }

@@ -241,7 +241,7 @@ fn lines_come_from_steps() {
         phase: Phase::Tune,
         must: Must::Optional,
         if_available: false,
-        action: crate::step::Action::Sysctl { key: "a.b".parse().unwrap(), goal: crate::config::Goal::Set("1".into()) },
+        action: crate::step::Action::Sysctl { key: "a.b".parse().unwrap(), goal: crate::config::Goal::Set("1".into()), allow_insecure: false, irreversible: false, partner: None },
         why: "because".into(),
         origin: String::new(),
     };
