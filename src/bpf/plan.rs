@@ -163,6 +163,12 @@ impl BpfPlan {
             .iter()
             .map(|object| Blocked { id: format!("object {}", object.name), optional: object.optional, fault: object.fault.clone() })
             .collect();
+        if !self.objects.is_empty() && self.store.exists() {
+            if let Err(fault) = self.store.trusted() {
+                let optional = self.objects.iter().all(|object| object.job.optional);
+                blocked.push(Blocked { id: format!("pins {}", self.store.root().display()), optional, fault });
+            }
+        }
         for (job, program) in self.loads() {
             if let Some(fault) = impossible(program, job, facts) {
                 let id = format!("program {}/{}", job.name, program.name);

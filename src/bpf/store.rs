@@ -156,6 +156,11 @@ impl Store {
         self.trusted()
     }
 
+    /// Whether anything is there under its name.
+    pub fn exists(&self) -> bool {
+        self.root.symlink_metadata().is_ok()
+    }
+
     /// Whether the directory, which must exist, is ours alone.
     ///
     /// # Errors
@@ -176,6 +181,13 @@ impl Store {
         if meta.mode() & 0o022 != 0 {
             return Err(other("may be written by others").mend(format!("chmod 0700 {shown}")));
         }
+        for generation in [self.live(), self.stage(), self.aside()] {
+            if generation.path.symlink_metadata().is_ok_and(|meta| !meta.is_dir()) {
+                let shown = generation.path.display();
+                return Err(Fault::new(Cause::Pin, format!("{shown} is not a directory; a pin through a symbolic link would go wherever it points"))
+                    .mend(format!("rm {shown}")));
+            }
+        }
         Ok(())
     }
 
@@ -185,8 +197,13 @@ impl Store {
     /// RENAME_EXCHANGE comes back if the new one never took its place.
     ///
     /// # Errors
-    /// A [`Cause::Pin`] fault when something of ours could not be removed.
+    /// A [`Cause::Pin`] fault when something of ours could not be removed, or when the directory is not ours: whoever
+    /// put it there must not choose what root removes.
     pub fn sweep(&self) -> Result<bool, Fault> {
+        if !self.exists() {
+            return Ok(false);
+        }
+        self.trusted()?;
         let (live, stage, aside) = (self.live(), self.stage(), self.aside());
         let mut swept = false;
         if aside.path.exists() {
@@ -202,6 +219,14 @@ impl Store {
             swept = true;
         }
         Ok(swept)
+    }
+
+    /// [`Store::sweep`] after a run that failed: in a directory that is not ours there is nothing of it.
+    ///
+    /// # Errors
+    /// As [`Store::sweep`].
+    pub fn clean_up(&self) -> Result<(), Fault> {
+        if self.trusted().is_ok() { self.sweep().map(drop) } else { Ok(()) }
     }
 
     /// Makes the staged generation the live one in one move; the old one is then in `stage`.
@@ -296,11 +321,16 @@ impl Store {
 
     /// Removes the directory itself when nothing is in it: a failed first run leaves nothing.
     pub fn remove_if_empty(&self) {
-        let _ = fs::remove_dir(&self.root);
+        if self.trusted().is_ok() {
+            let _ = fs::remove_dir(&self.root);
+        }
     }
 
     /// Every XDP link of the live generation.
     pub fn xdp_links(&self) -> Vec<XdpPin> {
+        if self.trusted().is_err() {
+            return Vec::new();
+        }
         let live = self.live();
         let links = |object: PinName| {
             let record = Record::read(&live.object(&object)).unwrap_or_default();

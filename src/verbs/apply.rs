@@ -258,7 +258,7 @@ fn take_back(run: &mut Run, plan: &BpfPlan, journal: &Journal, changes: Changes)
             Err(fault) => run.leftovers.push(format!("pins: {fault}; mend: bpfboot undo")),
         }
     }
-    if let Err(fault) = plan.store.sweep() {
+    if let Err(fault) = plan.store.clean_up() {
         run.leftovers.push(format!("pins: {fault}; mend: {}", fault.mend));
     }
     plan.store.remove_if_empty();

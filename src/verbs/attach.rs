@@ -130,8 +130,8 @@ fn go(run: &mut Run, plan: &BpfPlan, index: usize) -> Health {
 }
 
 fn sweep(run: &mut Run, plan: &BpfPlan) -> Health {
-    match plan.store.sweep() {
-        Ok(_) => Health::Failed,
+    match plan.store.clean_up() {
+        Ok(()) => Health::Failed,
         Err(fault) => {
             run.leftovers.push(format!("pins: {fault}"));
             Health::Dirty

@@ -359,7 +359,8 @@ pub struct Ran {
 }
 
 impl Ran {
-    fn of(output: Output) -> Self {
+    /// What became of it.
+    pub fn of(output: Output) -> Self {
         Self {
             code: output.status.code(),
             signal: output.status.signal(),
