@@ -15,6 +15,7 @@ use super::{
     kconfig,
     kind::Kind,
     source::{self, Bytes, hex},
+    values::{self, Slots},
 };
 use crate::{
     config::{AttachWish, Data, IfName, MapWish, ObjectWish, OnMismatch, PinName, ProgramWish, XdpMode},
@@ -38,6 +39,8 @@ pub struct Job {
     pub btf: Option<PathBuf>,
     /// Its maps, with their settings.
     pub maps: BTreeMap<String, MapWish>,
+    /// What its maps of maps hold, as its source declares.
+    pub inner_maps: Slots,
     /// Values of globals, as wide as the object has them.
     pub globals: Vec<(String, Vec<u8>)>,
     /// The programs to load, in the order of the file.
@@ -144,6 +147,8 @@ impl Job {
     /// global that the file does not hold, or a value that does not fit.
     pub fn new(wish: &ObjectWish, allow_untrusted: bool) -> Result<Self, Fault> {
         let mut bytes = source::read(&wish.source, wish.sha256.as_ref(), allow_untrusted)?;
+        let values;
+        (bytes.elf, values) = values::take(bytes.elf)?;
         bytes.elf = kconfig::define(bytes.elf, &|name| wish.globals.iter().any(|(given, _)| given == name))?;
         let shape = elf::look(&bytes.elf)?;
         let (programs, xdp) = programs(wish, &shape)?;
@@ -153,7 +158,8 @@ impl Job {
             on_mismatch: wish.on_mismatch,
             optional: wish.optional,
             btf: wish.btf.clone(),
-            maps: maps(wish, &shape)?,
+            maps: maps(wish, &shape, values.programs)?,
+            inner_maps: values.maps,
             globals: globals(wish, &shape)?,
             programs,
             xdp,
@@ -276,7 +282,7 @@ const fn fits(kind: Kind, wish: &AttachWish) -> bool {
     )
 }
 
-fn maps(wish: &ObjectWish, shape: &Shape) -> Result<BTreeMap<String, MapWish>, Fault> {
+fn maps(wish: &ObjectWish, shape: &Shape, mut declared: Slots) -> Result<BTreeMap<String, MapWish>, Fault> {
     if let Some(missing) = wish.maps.keys().find(|name| !shape.maps.contains(name)) {
         return Err(absent("map", missing, shape.maps.iter().map(String::as_str)));
     }
@@ -286,7 +292,14 @@ fn maps(wish: &ObjectWish, shape: &Shape) -> Result<BTreeMap<String, MapWish>, F
             return Err(fault.about(format_args!("maps.{map}.programs")));
         }
     }
-    Ok(shape.maps.iter().map(|name| (name.clone(), wish.maps.get(name).cloned().unwrap_or_default())).collect())
+    let settled = |name: &String| {
+        let mut map = wish.maps.get(name).cloned().unwrap_or_default();
+        if map.programs.is_empty() {
+            map.programs = declared.remove(name).unwrap_or_default();
+        }
+        (name.clone(), map)
+    };
+    Ok(shape.maps.iter().map(settled).collect())
 }
 
 fn globals(wish: &ObjectWish, shape: &Shape) -> Result<Vec<(String, Vec<u8>)>, Fault> {

@@ -10,9 +10,10 @@ use object::{
 };
 
 use super::{
+    btf::{Types, add_name},
     elf::{damaged, header},
     job::sized,
-    rewrite::{File, add_name, section_range, text, word},
+    rewrite::{File, section_range},
 };
 use crate::{
     config::Data,
@@ -50,18 +51,20 @@ fn definitions(bytes: &[u8], given: &dyn Fn(&str) -> bool) -> Result<Option<Vec<
         return Ok(None);
     };
     let (btf_at, btf_size) = section_range(btf, endian);
-    let Some(group) = group(bytes.get(btf_at..btf_at + btf_size).unwrap_or_default()) else { return Ok(None) };
+    let Some(types) = Types::read(bytes.get(btf_at..btf_at + btf_size).unwrap_or_default()) else { return Ok(None) };
+    let Some((group, constants)) = types.section(".kconfig") else { return Ok(None) };
 
     let mut file = File { bytes: Cow::Borrowed(bytes) };
     let (symbols_at, _) = section_range(sections.section(symbols.section()).map_err(damaged)?, endian);
     let table = header.e_shoff.get(endian) as usize;
     let count = header.e_shnum.get(endian);
     let mut values = Vec::new();
-    for constant in &group.constants {
+    for constant in &constants {
+        let wide = types.word(constant.at + 8).unwrap_or(0);
         let place = values.len();
         // A constant that no instruction reads has no symbol.
         if let Some((index, name, weak)) = externs.iter().find(|(_, name, _)| *name == constant.name) {
-            values.extend(match value(name, constant.size as usize) {
+            values.extend(match value(name, wide as usize) {
                 Some(value) => value.map_err(|what| Fault::new(Cause::Kernel, format!("{name}: {what}")))?,
                 None if *weak || given(name) => Vec::new(),
                 None => return Err(unknown(name)),
@@ -71,14 +74,14 @@ fn definitions(bytes: &[u8], given: &dyn Fn(&str) -> bool) -> Result<Option<Vec<
             file.put(symbol + offset_of!(Sym64<Endianness>, st_info), &[(bind.0 << 4) | elf::STT_OBJECT.0])?;
             file.put(symbol + offset_of!(Sym64<Endianness>, st_shndx), &count.to_ne_bytes())?;
             file.put(symbol + offset_of!(Sym64<Endianness>, st_value), &(place as u64).to_ne_bytes())?;
-            file.put(symbol + offset_of!(Sym64<Endianness>, st_size), &u64::from(constant.size).to_ne_bytes())?;
+            file.put(symbol + offset_of!(Sym64<Endianness>, st_size), &u64::from(wide).to_ne_bytes())?;
         }
-        values.resize((place + constant.size as usize).next_multiple_of(8), 0);
+        values.resize((place + wide as usize).next_multiple_of(8), 0);
         // The kernel takes no extern variable: they become global ones, at their places.
-        file.put(btf_at + constant.linkage, &1u32.to_ne_bytes())?;
-        file.put(btf_at + constant.place, &(place as u32).to_ne_bytes())?;
+        file.put(btf_at + constant.var + 12, &1u32.to_ne_bytes())?;
+        file.put(btf_at + constant.at + 4, &(place as u32).to_ne_bytes())?;
     }
-    file.put(btf_at + group.size, &(values.len() as u32).to_ne_bytes())?;
+    file.put(btf_at + group + 8, &(values.len() as u32).to_ne_bytes())?;
 
     let names_index = header.shstrndx(endian, bytes).map_err(damaged)? as usize;
     let (from, size) = section_range(sections.section(object::SectionIndex(names_index)).map_err(damaged)?, endian);
@@ -120,58 +123,6 @@ impl File<'_> {
         self.put(offset_of!(FileHeader64<Endianness>, e_shoff), &(moved as u64).to_ne_bytes())?;
         self.put(offset_of!(FileHeader64<Endianness>, e_shnum), &(count as u16 + 1).to_ne_bytes())
     }
-}
-
-/// The BTF of the constants: byte offsets of what must change.
-struct Group {
-    size: usize,
-    constants: Vec<Constant>,
-}
-
-struct Constant {
-    name: String,
-    size: u32,
-    linkage: usize,
-    place: usize,
-}
-
-/// Finds the data section `.kconfig` (Documentation/bpf/btf.rst). Every access is checked; what is cut off ends it.
-fn group(btf: &[u8]) -> Option<Group> {
-    const VAR: u32 = 14;
-    const DATASEC: u32 = 15;
-    let types = (word(btf, 4)? + word(btf, 8)?) as usize;
-    let end = types + word(btf, 12)? as usize;
-    let strings = (word(btf, 4)? + word(btf, 16)?) as usize;
-    let mut places = vec![0];
-    let mut at = types;
-    while at < end {
-        places.push(at);
-        let (name, info) = (word(btf, at)?, word(btf, at + 4)?);
-        let (kind, count) = ((info >> 24) & 0x1f, (info & 0xffff) as usize);
-        if kind == DATASEC && text(btf, strings + name as usize) == ".kconfig" {
-            let constants = (0..count).map(|index| {
-                let entry = at + 12 + 12 * index;
-                let var = *places.get(word(btf, entry)? as usize)?;
-                let name = text(btf, strings + word(btf, var)? as usize);
-                ((word(btf, var + 4)? >> 24) & 0x1f == VAR).then_some(Constant {
-                    name,
-                    size: word(btf, entry + 8)?,
-                    linkage: var + 12,
-                    place: entry + 4,
-                })
-            });
-            return Some(Group { size: at + 8, constants: constants.collect::<Option<_>>()? });
-        }
-        at += 12
-            + match kind {
-                1 | VAR | 17 => 4,
-                3 => 12,
-                4 | 5 | DATASEC | 19 => 12 * count,
-                6 | 13 => 8 * count,
-                _ => 0,
-            };
-    }
-    None
 }
 
 fn release() -> String {
@@ -229,27 +180,6 @@ mod tests {
         assert_eq!(said("CONFIG_AT", 1), Some(Ok(vec![16])));
         assert!(said("CONFIG_HZ", 1).is_some_and(|value| value.is_err()));
         assert_eq!(said("CONFIG_X", 1), None);
-    }
-
-    #[test]
-    fn the_constants_are_found_in_btf() {
-        let strings = b"\0.kconfig\0CONFIG_HZ\0";
-        let types = [0, 1 << 24, 4, 32, 10, 14 << 24, 1, 2, 1, 15 << 24 | 1, 0, 2, 0, 4];
-        let header = [0x0001_eb9f, 24, 0, 4 * types.len() as u32, 4 * types.len() as u32, strings.len() as u32];
-        let btf: Vec<u8> = header.into_iter().chain(types).flat_map(u32::to_ne_bytes).chain(*strings).collect();
-        let group = group(&btf).map(|group| (group.size, group.constants));
-        assert!(group.is_some_and(|(size, constants)| {
-            size == 24 + 40
-                && constants.iter().map(|c| (c.name.as_str(), c.size, c.linkage, c.place)).eq([(
-                    "CONFIG_HZ",
-                    4,
-                    24 + 28,
-                    24 + 48,
-                )])
-        }));
-        for length in 0..btf.len() - strings.len() {
-            assert!(super::group(btf.get(..length).unwrap_or_default()).is_none());
-        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! ```
 
 mod attach;
+mod btf;
 mod child;
 mod commit;
 mod elf;
@@ -26,6 +27,7 @@ mod rewrite;
 mod source;
 mod store;
 mod user;
+mod values;
 mod wire;
 
 pub use commit::{Committed, commit, retire};

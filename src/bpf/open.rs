@@ -4,7 +4,7 @@ use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     fs,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
     path::Path,
     sync::OnceLock,
 };
@@ -123,8 +123,8 @@ fn read_btf(path: &Path) -> Result<Btf, Fault> {
 /// where aya finds it under the name that a new one would get.
 fn fates<'a>(job: &'a Job, elf: &[u8], store: &Store, machine: Machine) -> Result<BTreeMap<&'a str, Fate>, Fault> {
     let mut fates = BTreeMap::new();
-    // A program array that we fill is made anew: written in place, it would send what is live to the new programs at once.
-    let old: Vec<_> = job.maps.iter().filter(|(name, wish)| !holds_globals(name) && wish.programs.is_empty()).filter_map(|(name, wish)| {
+    // A map of programs or maps that we fill is made anew: written in place, it would send what is live to the new programs at once.
+    let old: Vec<_> = job.maps.iter().filter(|(name, wish)| !holds_globals(name) && wish.programs.is_empty() && !job.inner_maps.contains_key(*name)).filter_map(|(name, wish)| {
         let live = store.live().pin(&job.name, Shelf::Maps, &name.parse().ok()?);
         live.symlink_metadata().is_ok().then_some((name, wish, live))
     }).collect();
@@ -184,6 +184,11 @@ fn finish_map(job: &Job, store: &Store, machine: Machine, name: &str, wish: &Map
     if !wish.entries.is_empty() {
         entries::write(fd.as_fd(), &identity, &wish.entries, machine.cpus).map_err(of_map)?;
         note = [note.as_str(), &format!("{} entries written", wish.entries.len())].iter().filter(|s| !s.is_empty()).copied().collect::<Vec<_>>().join("; ");
+    }
+    for (index, inner) in job.inner_maps.get(name.as_str()).into_iter().flatten() {
+        let (inner, _) = identity_of(&store.stage().pin(&job.name, Shelf::Maps, &pin_name(inner)?)).map_err(of_map)?;
+        let value = (inner.as_raw_fd() as u32).to_ne_bytes();
+        bpf::write_entry(fd.as_fd(), &index.to_ne_bytes(), &value).map_err(|e| of_map(Fault::io(Cause::Map, format!("put a map at index {index}"), &e)))?;
     }
     Ok(OpenedMap { name, identity, note })
 }

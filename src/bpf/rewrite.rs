@@ -10,6 +10,7 @@ use object::{
 };
 
 use super::{
+    btf::{add_name, add_string, strings_at, text, word},
     elf::{damaged, header, is_program, section_name},
     kind::understand,
 };
@@ -73,12 +74,7 @@ fn rename_in_btf(
     ext: (usize, usize),
     renamed: &BTreeMap<String, String>,
 ) -> Result<Option<()>, Fault> {
-    const STR_OFF: usize = 16;
-    const STR_LEN: usize = 20;
-    let strings = (word(btf, 4).unwrap_or(0) + word(btf, STR_OFF).unwrap_or(0)) as usize;
-    if strings + word(btf, STR_LEN).unwrap_or(0) as usize != btf.len() {
-        return Ok(None);
-    }
+    let Some(strings) = strings_at(btf) else { return Ok(None) };
     // aya tells sections apart by name alone. Where two get the same one, function info, which is needed by few, is
     // hidden from all; CO-RE cannot be.
     let shared = |new: &String| renamed.values().filter(|other| *other == new).count() > 1;
@@ -100,12 +96,12 @@ fn rename_in_btf(
             (Some(new), _) if *new != old => new,
             _ => continue,
         };
-        let place = *places.entry(new.to_owned()).or_insert_with(|| (add_name(btf, new) as usize - strings) as u32);
+        let place = match places.get(new) {
+            Some(place) => *place,
+            None => add_string(btf, new).ok_or_else(|| damaged("its BTF is cut off"))?,
+        };
+        places.insert(new.to_owned(), place);
         file.put(ext.0 + entry.at, &place.to_ne_bytes())?;
-    }
-    let length = ((btf.len() - strings) as u32).to_ne_bytes();
-    if let Some(field) = btf.get_mut(STR_LEN..STR_LEN + 4) {
-        field.copy_from_slice(&length);
     }
     Ok(Some(()))
 }
@@ -142,23 +138,6 @@ fn entries_of(ext: &[u8]) -> Vec<Entry> {
         }
     }
     entries
-}
-
-pub(super) fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
-}
-
-pub(super) fn text(bytes: &[u8], at: usize) -> String {
-    let tail = bytes.get(at..).unwrap_or_default();
-    String::from_utf8_lossy(tail.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned()
-}
-
-/// Adds a NUL-terminated string, and says where it stands.
-pub(super) fn add_name(names: &mut Vec<u8>, new: &str) -> u32 {
-    let at = names.len() as u32;
-    names.extend_from_slice(new.as_bytes());
-    names.push(0);
-    at
 }
 
 pub(super) fn section_range(section: &SectionHeader64<Endianness>, endian: Endianness) -> (usize, usize) {
