@@ -13,6 +13,7 @@ mod elf;
 mod entries;
 mod fault;
 mod finish;
+mod generation;
 mod job;
 mod kconfig;
 mod kind;

@@ -11,91 +11,18 @@ use std::{
     fs, io,
     os::{
         fd::AsFd,
-        unix::fs::{DirBuilderExt, MetadataExt},
+        unix::fs::MetadataExt,
     },
     path::{Path, PathBuf},
 };
 
-use super::{proof::open_link, record::Record};
+pub use super::generation::{Generation, Shelf, entries};
+use super::{generation::make_dir, proof::open_link, record::Record};
 use crate::{
     config::{IfName, PinName},
     error::{Cause, Fault},
     sys,
 };
-
-/// What a pin is, which is the directory it lies in.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Shelf {
-    /// Programs.
-    Progs,
-    /// Maps.
-    Maps,
-    /// Links.
-    Links,
-}
-
-impl Shelf {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Progs, Self::Maps, Self::Links];
-
-    /// The directory's name.
-    pub const fn dir(self) -> &'static str {
-        match self {
-            Self::Progs => "progs",
-            Self::Maps => "maps",
-            Self::Links => "links",
-        }
-    }
-}
-
-/// One generation of pins: `live` or `stage`.
-#[derive(Clone, Debug)]
-pub struct Generation {
-    path: PathBuf,
-}
-
-impl Generation {
-    /// Its directory.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// The directory of an object.
-    pub fn object(&self, object: &PinName) -> PathBuf {
-        self.path.join(object.on_bpffs())
-    }
-
-    /// The path of a pin.
-    pub fn pin(&self, object: &PinName, shelf: Shelf, name: &PinName) -> PathBuf {
-        self.object(object).join(shelf.dir()).join(name.on_bpffs())
-    }
-
-    /// The objects in it, by name. Entries whose names are not ours to read are passed over.
-    pub fn objects(&self) -> Vec<PinName> {
-        let mut names: Vec<_> = entries(&self.path).iter().filter_map(|name| PinName::from_bpffs(name)).collect();
-        names.sort();
-        names
-    }
-
-    /// Whether one of its pins holds the link with this id.
-    fn holds_link(&self, id: u32) -> bool {
-        self.objects().iter().any(|object| {
-            let links = self.object(object).join(Shelf::Links.dir());
-            entries(&links).iter().any(|file| open_link(&links.join(file)).is_ok_and(|link| link.id == id))
-        })
-    }
-
-    /// Makes the directories of an object.
-    ///
-    /// # Errors
-    /// What mkdir(2) says, as a [`Cause::Pin`] fault.
-    pub fn make(&self, object: &PinName) -> Result<(), Fault> {
-        let dir = self.object(object);
-        make_dir(&self.path)?;
-        make_dir(&dir)?;
-        Shelf::ALL.iter().try_for_each(|shelf| make_dir(&dir.join(shelf.dir())))
-    }
-}
 
 /// One pinned XDP link.
 #[derive(Clone, Debug)]
@@ -129,16 +56,16 @@ impl Store {
 
     /// What readers open.
     pub fn live(&self) -> Generation {
-        Generation { path: self.root.join("live") }
+        Generation::at(self.root.join("live"))
     }
 
     /// What is being built, or retires.
     pub fn stage(&self) -> Generation {
-        Generation { path: self.root.join("stage") }
+        Generation::at(self.root.join("stage"))
     }
 
     fn aside(&self) -> Generation {
-        Generation { path: self.root.join("aside") }
+        Generation::at(self.root.join("aside"))
     }
 
     /// Makes sure that the directory is there and that nobody else can have put it there.
@@ -182,8 +109,8 @@ impl Store {
             return Err(other("may be written by others").mend(format!("chmod 0700 {shown}")));
         }
         for generation in [self.live(), self.stage(), self.aside()] {
-            if generation.path.symlink_metadata().is_ok_and(|meta| !meta.is_dir()) {
-                let shown = generation.path.display();
+            if generation.path().symlink_metadata().is_ok_and(|meta| !meta.is_dir()) {
+                let shown = generation.path().display();
                 return Err(Fault::new(Cause::Pin, format!("{shown} is not a directory; a pin through a symbolic link would go wherever it points"))
                     .mend(format!("rm {shown}")));
             }
@@ -206,15 +133,15 @@ impl Store {
         self.trusted()?;
         let (live, stage, aside) = (self.live(), self.stage(), self.aside());
         let mut swept = false;
-        if aside.path.exists() {
-            if live.path.exists() {
+        if aside.path().exists() {
+            if live.path().exists() {
                 self.retire(&aside)?;
             } else {
-                fs::rename(&aside.path, &live.path).map_err(|e| Fault::io(Cause::Pin, "put the set-aside generation back", &e))?;
+                fs::rename(aside.path(), live.path()).map_err(|e| Fault::io(Cause::Pin, "put the set-aside generation back", &e))?;
             }
             swept = true;
         }
-        if stage.path.exists() {
+        if stage.path().exists() {
             self.retire(&stage)?;
             swept = true;
         }
@@ -235,11 +162,11 @@ impl Store {
     /// What renameat2(2) says. The old generation is still live then.
     pub fn flip(&self) -> Result<(), Fault> {
         let (live, stage) = (self.live(), self.stage());
-        let fault = |what: &str, e: &io::Error| Fault::io(Cause::Pin, format!("{what} {}", live.path.display()), e);
-        if !live.path.exists() {
-            return fs::rename(&stage.path, &live.path).map_err(|e| fault("rename the staged generation to", &e));
+        let fault = |what: &str, e: &io::Error| Fault::io(Cause::Pin, format!("{what} {}", live.path().display()), e);
+        if !live.path().exists() {
+            return fs::rename(stage.path(), live.path()).map_err(|e| fault("rename the staged generation to", &e));
         }
-        match sys::file::exchange(&stage.path, &live.path) {
+        match sys::file::exchange(stage.path(), live.path()) {
             // bpffs learnt RENAME_EXCHANGE in 5.17 (6429e46304ac, libfs: simple_rename_exchange).
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => self.flip_in_two(),
             Err(error) => Err(fault("exchange the staged generation with", &error)),
@@ -250,13 +177,13 @@ impl Store {
     /// The flip without RENAME_EXCHANGE. Between the two renames there is no `live`; `sweep` knows that state.
     fn flip_in_two(&self) -> Result<(), Fault> {
         let (live, stage, aside) = (self.live(), self.stage(), self.aside());
-        let fault = |e: &io::Error| Fault::io(Cause::Pin, format!("replace {}", live.path.display()), e);
-        fs::rename(&live.path, &aside.path).map_err(|e| fault(&e))?;
-        if let Err(error) = fs::rename(&stage.path, &live.path) {
-            let _ = fs::rename(&aside.path, &live.path);
+        let fault = |e: &io::Error| Fault::io(Cause::Pin, format!("replace {}", live.path().display()), e);
+        fs::rename(live.path(), aside.path()).map_err(|e| fault(&e))?;
+        if let Err(error) = fs::rename(stage.path(), live.path()) {
+            let _ = fs::rename(aside.path(), live.path());
             return Err(fault(&error));
         }
-        fs::rename(&aside.path, &stage.path).map_err(|e| fault(&e))
+        fs::rename(aside.path(), stage.path()).map_err(|e| fault(&e))
     }
 
     /// Removes a generation: every pin that our record names, then what is empty. What is not ours is moved to the
@@ -265,19 +192,19 @@ impl Store {
     /// # Errors
     /// A [`Cause::Pin`] fault that names the first thing left.
     pub fn retire(&self, old: &Generation) -> Result<(), Fault> {
-        for name in entries(&old.path) {
-            let dir = old.path.join(&name);
+        for name in entries(old.path()) {
+            let dir = old.path().join(&name);
             match PinName::from_bpffs(&name) {
                 Some(object) if dir.is_dir() => self.retire_object(old, &object),
                 _ => self.hand_over(old, Path::new(&name)),
             }
         }
-        remove_empty(&old.path)
+        remove_empty(old.path())
     }
 
     fn retire_object(&self, old: &Generation, object: &PinName) {
         let dir = old.object(object);
-        let staging = old.path == self.stage().path && Record::read(&dir).is_none();
+        let staging = old.path() == self.stage().path() && Record::read(&dir).is_none();
         let record = Record::read(&dir).unwrap_or_default();
         for shelf in Shelf::ALL {
             for file in entries(&dir.join(shelf.dir())) {
@@ -305,7 +232,7 @@ impl Store {
     /// well, but only when the kernel finds the time: until then the interface would seem to carry a stranger.
     pub fn let_go(&self, old: &Generation, pin: &Path) {
         let Ok(link) = open_link(pin) else { return };
-        if link.ifindex.is_none_or(|index| index == 0) || (old.path != self.live().path && self.live().holds_link(link.id)) {
+        if link.ifindex.is_none_or(|index| index == 0) || (old.path() != self.live().path() && self.live().holds_link(link.id)) {
             return;
         }
         let _ = sys::bpf::open_pin(pin).map(|fd| sys::bpf::detach_link(fd.as_fd()));
@@ -313,9 +240,9 @@ impl Store {
 
     /// Gives what is not ours its place in the live generation back.
     fn hand_over(&self, old: &Generation, below: &Path) {
-        let target = self.live().path.join(below);
-        if old.path != self.live().path && !target.exists() {
-            let _ = fs::rename(old.path.join(below), target);
+        let target = self.live().path().join(below);
+        if old.path() != self.live().path() && !target.exists() {
+            let _ = fs::rename(old.path().join(below), target);
         }
     }
 
@@ -373,7 +300,7 @@ impl Store {
     /// A [`Cause::Pin`] fault that names what is left.
     pub fn remove_all(&self) -> Result<(), Fault> {
         for generation in [self.stage(), self.aside(), self.live()] {
-            if generation.path.exists() {
+            if generation.path().exists() {
                 self.retire(&generation)?;
             }
         }
@@ -386,20 +313,6 @@ fn not_bpffs(path: &Path) -> Fault {
         .mend("[mounts] bpffs = true, or: mount -t bpf bpf /sys/fs/bpf")
 }
 
-fn make_dir(path: &Path) -> Result<(), Fault> {
-    match fs::DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            let mend = match error.raw_os_error() {
-                Some(libc::EROFS) => "remount it: mount -o remount,rw /sys/fs/bpf (a unit needs ReadWritePaths=/sys/fs/bpf)",
-                Some(libc::EACCES | libc::EPERM) => "run as the owner of that directory, usually root",
-                _ => "",
-            };
-            Err(Fault::io(Cause::Pin, format!("make the directory {}", path.display()), &error).mend(mend))
-        }
-        _ => Ok(()),
-    }
-}
-
 fn remove_empty(path: &Path) -> Result<(), Fault> {
     match fs::remove_dir(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -409,15 +322,4 @@ fn remove_empty(path: &Path) -> Result<(), Fault> {
         }
         _ => Ok(()),
     }
-}
-
-/// The names in a directory, sorted; none when it cannot be read.
-pub fn entries(dir: &Path) -> Vec<String> {
-    let mut names: Vec<String> = fs::read_dir(dir)
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .collect();
-    names.sort();
-    names
 }
