@@ -130,6 +130,16 @@ impl Facts {
 }
 
 impl KernelVersion {
+    /// The running kernel's.
+    pub fn running() -> Self {
+        Self::parse(&fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default())
+    }
+
+    /// As programs name it (LINUX_VERSION_CODE), without the patch level.
+    pub const fn code(self) -> u32 {
+        self.major << 16 | self.minor << 8
+    }
+
     /// The version at the start of `uname -r`; what is no number counts as 0.
     pub fn parse(release: &str) -> Self {
         let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));

@@ -20,6 +20,7 @@ use crate::{
     config::{AttachWish, Sample, XdpMode},
     error::{Cause, Fault},
     sys::{
+        cpu,
         link::{self, PerfEvent},
         netlink,
     },
@@ -105,7 +106,7 @@ fn events(wish: &AttachWish, fault: &dyn Fn(&io::Error) -> Fault) -> Result<Vec<
                 Sample::Period(events) => (0, *events),
             };
             let event = PerfEvent { kind: link::SOFTWARE, config: config as u64, frequency, period, ..PerfEvent::default() };
-            online_cpus().into_iter().map(|cpu| PerfEvent { cpu, ..event.clone() }).collect()
+            cpu::online().into_iter().map(|cpu| PerfEvent { cpu, ..event.clone() }).collect()
         }
         _ => Vec::new(),
     })
@@ -125,11 +126,6 @@ fn probe(pmu: &str, on_return: bool, name: CString, offset: u64) -> io::Result<P
     // `config:0`: the bit that makes it a probe on return.
     let bit = if on_return { number(read("format/retprobe")?.trim().trim_start_matches("config:"))? } else { 0 };
     Ok(PerfEvent { kind, config: u64::from(on_return) << bit, name: Some(name), offset, ..PerfEvent::default() })
-}
-
-/// The CPUs a sampled event runs on.
-pub fn online_cpus() -> Vec<u32> {
-    aya::util::online_cpus().unwrap_or_else(|_| vec![0])
 }
 
 /// Attaches an XDP program, waiting for its interface as long as the plan says. Gives the link and its mode's word.

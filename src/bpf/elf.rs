@@ -5,13 +5,17 @@
 
 use std::collections::BTreeMap;
 
+use aya_obj::generated::bpf_map_type;
 use object::{
     Endianness, SectionIndex,
     elf::{self, FileHeader64, SectionHeader64},
     read::elf::{FileHeader, SectionHeader, SectionTable, Sym},
 };
 
-use super::kind::{Section, understand};
+use super::{
+    btf::{Types, kind, word},
+    kind::{Section, understand},
+};
 use crate::error::{Cause, Fault};
 
 type Header = FileHeader64<Endianness>;
@@ -27,6 +31,8 @@ pub struct Shape {
     pub programs: Vec<ProgramShape>,
     /// Its maps by name, the sections of its globals among them.
     pub maps: Vec<String>,
+    /// Whether it has maps of sockets or devices, which the kernel makes only for CAP_NET_ADMIN.
+    pub net_maps: bool,
     /// Its global variables with their sizes in bytes.
     pub globals: BTreeMap<String, u64>,
 }
@@ -74,7 +80,8 @@ pub fn look(bytes: &[u8]) -> Result<Shape, Fault> {
         section.data(endian, bytes).map_err(damaged)?;
     }
     let symbols = sections.symbols(endian, bytes, elf::SHT_SYMTAB).map_err(damaged)?;
-    let mut shape = Shape { programs: Vec::new(), maps: Vec::new(), globals: BTreeMap::new() };
+    let mut shape = Shape { programs: Vec::new(), maps: Vec::new(), net_maps: false, globals: BTreeMap::new() };
+    let btf = sections.section_by_name(endian, b".BTF").and_then(|(_, btf)| Types::read(btf.data(endian, bytes).ok()?));
     for symbol in symbols.iter() {
         let index = SectionIndex(usize::from(symbol.st_shndx(endian).0));
         let Ok(header) = sections.section(index) else { continue };
@@ -88,7 +95,14 @@ pub fn look(bytes: &[u8]) -> Result<Shape, Fault> {
                 let says = understand(&section);
                 shape.programs.push(ProgramShape { name, section, says });
             }
-            elf::STT_OBJECT | elf::STT_NOTYPE if section == ".maps" || section == "maps" || section.ends_with("/maps") => shape.maps.push(name),
+            elf::STT_OBJECT | elf::STT_NOTYPE if section == ".maps" || section == "maps" || section.ends_with("/maps") => {
+                let map_type = match &btf {
+                    Some(types) if section == ".maps" => declared_type(types, &name),
+                    _ => header.data(endian, bytes).ok().and_then(|data| word(data, symbol.st_value(endian) as usize)),
+                };
+                shape.net_maps |= map_type.is_some_and(|map_type| NET_MAPS.iter().any(|net| *net as u32 == map_type));
+                shape.maps.push(name);
+            }
             elf::STT_OBJECT if is_data(&section) => {
                 shape.globals.insert(name, symbol.st_size(endian));
             }
@@ -109,6 +123,24 @@ pub fn look(bytes: &[u8]) -> Result<Shape, Fault> {
     Ok(shape)
 }
 
+/// What map_create() in kernel/bpf/syscall.c wants CAP_NET_ADMIN for.
+const NET_MAPS: [bpf_map_type; 5] = [
+    bpf_map_type::BPF_MAP_TYPE_SOCKMAP,
+    bpf_map_type::BPF_MAP_TYPE_SOCKHASH,
+    bpf_map_type::BPF_MAP_TYPE_DEVMAP,
+    bpf_map_type::BPF_MAP_TYPE_DEVMAP_HASH,
+    bpf_map_type::BPF_MAP_TYPE_XSKMAP,
+];
+
+/// A map's type as `__uint(type, …)` declares it: the length of an array.
+fn declared_type(types: &Types<'_>, map: &str) -> Option<u32> {
+    let entry = types.section(".maps")?.1.into_iter().find(|entry| entry.name == map)?;
+    let member = types.members(types.follow(entry.var + 8)?)?.find(|at| types.name(*at).as_deref() == Some("type"))?;
+    let pointer = types.follow(member + 4).filter(|at| types.kind(*at) == Some(kind::PTR))?;
+    let array = types.follow(pointer + 8).filter(|at| types.kind(*at) == Some(kind::ARRAY))?;
+    types.word(array + 20)
+}
+
 pub(super) fn section_name(sections: &SectionTable<'_, Header>, header: &SectionHeader64<Endianness>, endian: Endianness) -> String {
     String::from_utf8_lossy(sections.section_name(endian, header).unwrap_or_default()).into_owned()
 }
@@ -119,18 +151,4 @@ pub(super) fn is_program(header: &SectionHeader64<Endianness>, name: &str, endia
 
 fn is_data(name: &str) -> bool {
     [".rodata", ".data", ".bss"].iter().any(|prefix| name.starts_with(prefix)) && !name.contains(".rel")
-}
-
-/// Whether loading must rewrite accesses by the target kernel's BTF: core_relo_len in the header of .BTF.ext
-/// (struct btf_ext_header in tools/lib/bpf/btf.h).
-pub fn has_core_relocations(bytes: &[u8]) -> bool {
-    const CORE_RELO_LEN: usize = 28;
-    let length = || {
-        let (header, endian) = header(bytes).ok()?;
-        let sections = header.sections(endian, bytes).ok()?;
-        let (_, section) = sections.section_by_name(endian, b".BTF.ext")?;
-        let data = section.data(endian, bytes).ok()?;
-        Some(u32::from_ne_bytes(data.get(CORE_RELO_LEN..CORE_RELO_LEN + 4)?.try_into().ok()?))
-    };
-    length().is_some_and(|length| length > 0)
 }

@@ -2,8 +2,10 @@
 
 use std::{error::Error, io, path::Path};
 
-use aya::{BtfError, EbpfError, maps::MapError, programs::ProgramError};
-use aya_obj::ParseError;
+use aya_obj::{
+    KsymsError, ParseError,
+    btf::{BtfError, BtfRelocationError},
+};
 
 use super::{kind::Kind, layout::Layout};
 use crate::error::{Cause, Fault};
@@ -31,60 +33,50 @@ fn plain(cause: Cause, error: &(dyn Error + 'static)) -> Fault {
     Fault::new(cause, what).with_errno(errno)
 }
 
-/// A failed `EbpfLoader::load`: parsing, relocating, making maps, whose layout `layout` tells by name.
-pub fn of_object(error: &EbpfError, layout: &dyn Fn(&str) -> Option<Layout>) -> Fault {
+/// An object that aya-obj cannot read.
+pub fn of_parse(error: &ParseError) -> Fault {
     match error {
-        EbpfError::MapError(MapError::CreateError { name, io_error }) => of_new_map(name, io_error, layout(name)),
-        EbpfError::MapError(error) => of_map(error),
-        EbpfError::ProgramError(error) => of_load(error, Kind::Unknown),
-        EbpfError::BtfRelocationError(_) => plain(Cause::Kernel, error)
-            .mend("CO-RE needs a kernel with CONFIG_DEBUG_INFO_BTF, or btf = \"FILE\" with this kernel's BTF"),
-        EbpfError::KsymsError(_) => plain(Cause::Kernel, error)
-            .mend("the object asks for a symbol that this kernel does not have, or keeps in a module: grep -w NAME /proc/kallsyms"),
-        EbpfError::ParseError(ParseError::BtfError(BtfError::UnexpectedBtfType { .. })) => Fault::new(Cause::Object, "a map of it has a form that aya cannot read")
+        ParseError::BtfError(BtfError::UnexpectedBtfType { .. }) => Fault::new(Cause::Object, "a map of it has a form that aya cannot read")
             .mend("initial values in the source (__array(values, ...) = { ... }) are such a form: set them with maps.NAME"),
-        EbpfError::ParseError(ParseError::BtfError(BtfError::InvalidRelocationKind { kind })) => {
+        ParseError::BtfError(BtfError::InvalidRelocationKind { kind }) => {
             Fault::new(Cause::Object, format!("aya cannot resolve its CO-RE relocations of kind {kind}")).mend("kind 12 is bpf_core_type_matches(): rebuild it without")
         }
-        EbpfError::ParseError(ParseError::InvalidMapDefinition { name }) => {
+        ParseError::InvalidMapDefinition { name } => {
             Fault::new(Cause::Object, format!("map {name:?} in its section \"maps\" is cut short, or static and nameless"))
                 .mend("rebuild it with maps that are not static, or define them in SEC(\".maps\")")
         }
-        EbpfError::ParseError(ParseError::UnknownSymbol { address, .. }) => {
+        ParseError::UnknownSymbol { address, .. } => {
             Fault::new(Cause::Object, format!("aya cannot read its .text: the code at {address:#x} belongs to no function"))
                 .mend("bpftool gen object leaves such gaps where one weak function replaced another: link without weak functions")
         }
-        EbpfError::BtfError(_) | EbpfError::NoBTF => plain(Cause::Kernel, error)
-            .mend("ls /sys/kernel/btf/vmlinux; without it give btf = \"FILE\" with this kernel's BTF"),
-        _ => {
-            let (what, errno) = unfold(error);
-            let fault = Fault::new(Cause::Object, format!("not a usable BPF object: {what}")).with_errno(errno);
-            fault.mend("rebuild it with clang -target bpf or aya-ebpf, and check the copy: sha256sum FILE")
-        }
+        _ => plain(Cause::Object, error)
+            .about("not a usable BPF object")
+            .mend("rebuild it with clang -target bpf or aya-ebpf, and check the copy: sha256sum FILE"),
     }
 }
 
-/// A failed map.
-pub fn of_map(error: &MapError) -> Fault {
-    let fault = plain(Cause::Map, error);
-    let mend = match fault.errno {
-        Some(libc::EPERM) => return fault.because(Cause::Privilege).mend(PERMISSION),
-        Some(libc::ENOMEM) => "make it smaller (maps.NAME.max-entries), or raise the memory limit of this unit or container",
-        Some(libc::EINVAL) => "check its sizes and flags: bpftool btf dump file OBJECT; a ring buffer needs a power of two of pages",
-        Some(libc::E2BIG) => "make it smaller: maps.NAME.max-entries",
-        Some(ENOTSUPP) => "these flags do not go with this type of map",
-        _ => "",
-    };
-    fault.mend(mend)
+/// Relocations that cannot be resolved: CO-RE, kernel symbols, maps, calls.
+pub fn of_relocation(error: &(dyn Error + 'static)) -> Fault {
+    let fault = plain(Cause::Kernel, error);
+    if error.is::<BtfRelocationError>() {
+        return fault.mend("CO-RE needs a kernel with CONFIG_DEBUG_INFO_BTF, or btf = \"FILE\" with this kernel's BTF");
+    }
+    if error.is::<KsymsError>() {
+        return fault.mend("the object asks for a symbol that this kernel does not have, or keeps in a module: grep -w NAME /proc/kallsyms");
+    }
+    fault.because(Cause::Object).about("not a usable BPF object").mend("rebuild it with clang -target bpf or aya-ebpf")
+}
+
+/// BTF of the kernel or of the object that cannot be had.
+pub fn of_btf(error: &BtfError) -> Fault {
+    plain(Cause::Kernel, error)
+        .about("read the kernel's BTF")
+        .mend("ls /sys/kernel/btf/vmlinux; without it give btf = \"FILE\" with this kernel's BTF")
 }
 
 /// A map that the kernel would not make.
-fn of_new_map(name: &str, error: &io::Error, layout: Option<Layout>) -> Fault {
-    let (what, size) = match layout {
-        Some(layout) => (format!("make map {name}, {layout}"), layout),
-        None => return Fault::io(Cause::Map, format!("make map {name}"), error),
-    };
-    let fault = Fault::io(Cause::Map, what, error);
+pub fn of_new_map(name: &str, error: &io::Error, size: Layout) -> Fault {
+    let fault = Fault::io(Cause::Map, format!("make map {name}, {size}"), error);
     match fault.errno {
         Some(libc::EPERM) => fault.because(Cause::Privilege).mend(PERMISSION),
         Some(libc::EINVAL) if size.max_entries == 0 && size.value_size > 0 => fault.mend(format!("the object leaves its size to its own loader: maps.{name}.max-entries = NUMBER")),
@@ -97,26 +89,19 @@ fn of_new_map(name: &str, error: &io::Error, layout: Option<Layout>) -> Fault {
     }
 }
 
+/// A target that this kernel's BTF does not know.
+pub fn of_no_target(type_name: &str, kind: Kind, target: &str) -> Fault {
+    Fault::new(Cause::Kernel, format!("this kernel has no {} to attach a {} program to: {target}", kind.place(), kind.word()))
+        .mend(format!("bpftool btf dump file /sys/kernel/btf/vmlinux | grep -w {type_name}; give attach another place, or optional = true"))
+}
+
 const PERMISSION: &str = "not a missing capability (the loader holds what it needs): look at \
     /sys/kernel/security/lockdown, at seccomp (a container's profile must allow bpf), and at an LSM: dmesg | tail";
 
 /// A program the kernel did not take.
-pub fn of_load(error: &ProgramError, kind: Kind) -> Fault {
-    let ProgramError::LoadError { io_error, verifier_log } = error else {
-        if let ProgramError::Btf(BtfError::UnknownBtfTypeName { type_name }) = error {
-            let name = ["btf_trace_", "bpf_lsm_", "bpf_iter_"].iter().find_map(|prefix| type_name.strip_prefix(prefix)).unwrap_or(type_name);
-            return Fault::new(Cause::Kernel, format!("this kernel has no {} to attach a {} program to: {name}", kind.place(), kind.word()))
-                .mend(format!("bpftool btf dump file /sys/kernel/btf/vmlinux | grep -w {type_name}; give attach another place, or optional = true"));
-        }
-        let fault = plain(Cause::Kernel, error);
-        return fault.mend(match kind.needs_kernel_btf() {
-            true => "its target is not in this kernel's BTF: bpftool btf dump file /sys/kernel/btf/vmlinux | grep NAME",
-            false => "",
-        });
-    };
-    let log = verifier_log.to_string();
-    let errno = io_error.raw_os_error();
-    match (errno, reason(&log)) {
+pub fn of_load(error: &io::Error, log: &str, kind: Kind) -> Fault {
+    let errno = error.raw_os_error();
+    match (errno, reason(log)) {
         (_, Some(reason)) if let Some(missing) = missing(reason) => Fault::new(Cause::Kernel, missing).with_errno(errno)
             .mend("bpftool btf dump file /sys/kernel/btf/vmlinux shows what there is; optional = true on the program, or another kernel")
             .detail(log),

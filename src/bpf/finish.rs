@@ -2,16 +2,14 @@
 
 use std::{
     fs,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     time::{Duration, Instant},
 };
-
-use aya::{maps::ProgramArray, programs::ProgramFd};
 
 use super::{
     attach,
     child::{Object, Out, Work, carry_pin},
-    fault::{of_load, of_map, of_pin},
+    fault::of_pin,
     job::{Job, ProgramJob, mode_word, target},
     layout::Layout,
     open::Opened,
@@ -44,9 +42,9 @@ pub fn finish(work: &mut Work<'_>, store: &Store, out: &Out) -> Result<(), Objec
     let job = &work.plan.job;
     let opened = work.opened.take();
     let mut finish = Finish { job, store, out, record: &mut work.record };
-    if let Some(mut opened) = opened {
+    if let Some(opened) = opened {
         finish.keep_maps(&opened).map_err(failed)?;
-        fill_program_arrays(job, &mut opened).map_err(failed)?;
+        fill_program_arrays(job, &opened).map_err(failed)?;
         for program in &job.programs {
             if let Some(took) = work.took.get(&program.name).copied() {
                 finish.pin_and_attach(program, took, &opened).map_err(failed)?;
@@ -69,21 +67,17 @@ pub fn finish(work: &mut Work<'_>, store: &Store, out: &Out) -> Result<(), Objec
     finish.record.write(&store.stage().object(&job.name)).map_err(failed)
 }
 
-fn fill_program_arrays(job: &Job, opened: &mut Opened) -> Result<(), Fault> {
-    for (name, wish) in job.maps.iter().filter(|(_, wish)| !wish.programs.is_empty()) {
-        let of_array = |fault: Fault| fault.about(format_args!("map {name}"));
-        let mut slots: Vec<(u32, &str, ProgramFd)> = Vec::new();
+fn fill_program_arrays(job: &Job, opened: &Opened) -> Result<(), Fault> {
+    for (name, wish) in &job.maps {
+        let Some(array) = opened.maps.iter().find(|map| map.name.as_str() == name) else { continue };
         for (index, program) in &wish.programs {
-            let fd = opened.ebpf.program(program).and_then(|p| p.fd().ok()).and_then(|fd| fd.try_clone().ok());
+            let handler = opened.loaded.iter().find(|(name, _)| name.as_str() == program);
             // A handler that is optional and failed leaves its slot empty: the tail call falls through.
-            slots.extend(fd.map(|fd| (*index, program.as_str(), fd)));
-        }
-        let unknown = || of_array(Fault::new(Cause::Map, "aya does not know it"));
-        let map = opened.ebpf.map_mut(name).ok_or_else(unknown)?;
-        let mut array = ProgramArray::try_from(map).map_err(|e| of_array(of_map(&e)))?;
-        for (index, program, fd) in slots {
-            array.set(index, &fd, 0).map_err(|e| {
-                of_array(of_map(&e).about(format_args!("put program {program} at index {index}")))
+            let Some((_, handler)) = handler else { continue };
+            let number = handler.as_raw_fd().to_ne_bytes();
+            bpf::write_entry(array.fd.as_fd(), &index.to_ne_bytes(), &number).map_err(|e| {
+                Fault::io(Cause::Map, format!("map {name}: put program {program} at index {index}"), &e)
+                    .mend("is it a program array, large enough, and are its programs all of one kind?")
             })?;
         }
     }
@@ -112,9 +106,8 @@ impl Finish<'_> {
     fn pin_and_attach(&mut self, program: &ProgramJob, took: Duration, opened: &Opened) -> Result<(), Fault> {
         let (start, job) = (Instant::now(), self.job);
         let in_program = |fault: Fault| fault.about(format_args!("program {}", program.name));
-        let Some(loaded) = opened.ebpf.program(program.name.as_str()) else { return Ok(()) };
+        let Some(fd) = opened.loaded.get(&program.name).map(AsFd::as_fd) else { return Ok(()) };
         let path = self.store.stage().pin(&job.name, Shelf::Progs, &program.name);
-        let fd = loaded.fd().map_err(|error| in_program(of_load(&error, program.kind)))?.as_fd();
         bpf::pin(fd, &path).map_err(|e| in_program(of_pin(&e, &path)))?;
         let identity = bpf::program_identity(fd)
             .map_err(|e| in_program(Fault::io(Cause::Pin, format!("look at {}", path.display()), &e)))?;
@@ -137,7 +130,7 @@ impl Finish<'_> {
         &mut self,
         program: &ProgramJob,
         wish: &AttachWish,
-        fd: std::os::fd::BorrowedFd<'_>,
+        fd: BorrowedFd<'_>,
     ) -> Result<(), Fault> {
         let start = Instant::now();
         let names = program.link_names(wish);

@@ -10,7 +10,6 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use super::{
-    attach,
     elf::{self, ProgramShape, Shape},
     kconfig,
     kind::Kind,
@@ -20,6 +19,7 @@ use super::{
 use crate::{
     config::{AttachWish, Data, IfName, MapWish, ObjectWish, OnMismatch, PinName, ProgramWish, XdpMode},
     error::{Cause, Fault},
+    sys::cpu,
 };
 
 /// One object, ready for the loader child.
@@ -41,6 +41,8 @@ pub struct Job {
     pub maps: BTreeMap<String, MapWish>,
     /// What its maps of maps hold, as its source declares.
     pub inner_maps: Slots,
+    /// Whether making its maps takes CAP_NET_ADMIN.
+    pub net_maps: bool,
     /// Values of globals, as wide as the object has them.
     pub globals: Vec<(String, Vec<u8>)>,
     /// The programs to load, in the order of the file.
@@ -77,7 +79,7 @@ impl ProgramJob {
             _ => format!("{}@{}", self.name, target(wish).replace('/', "_")),
         };
         match wish {
-            AttachWish::PerfEvent { .. } => attach::online_cpus().iter().map(|cpu| format!("{name}@cpu{cpu}")).collect(),
+            AttachWish::PerfEvent { .. } => cpu::online().iter().map(|cpu| format!("{name}@cpu{cpu}")).collect(),
             _ => vec![name],
         }
     }
@@ -160,6 +162,7 @@ impl Job {
             btf: wish.btf.clone(),
             maps: maps(wish, &shape, values.programs)?,
             inner_maps: values.maps,
+            net_maps: shape.net_maps,
             globals: globals(wish, &shape)?,
             programs,
             xdp,

@@ -142,6 +142,7 @@ pub fn understand(written: &str) -> Section {
         "tc" | "tcx" | "netkit" | "action" => (Kind::Net("tc"), None, Some(format!("classifier/{name}"))),
         "classifier" => (Kind::Net("tc"), None, None),
         _ if head.starts_with("xdp") && tail.is_empty() => (Kind::Xdp, None, Some("xdp".to_owned())),
+        _ if head.starts_with("classifier") && tail.is_empty() => (Kind::Net("tc"), None, Some(format!("classifier/{name}"))),
         _ if head.starts_with("socket") && tail.is_empty() => (Kind::Other("socket"), None, Some(format!("socket/{name}"))),
         _ => {
             let word = |words: &[&'static str]| words.iter().find(|word| **word == head).copied();
@@ -246,6 +247,7 @@ mod tests {
             ("struct_ops/x", Kind::Unknown, None),
             ("tc/ingress", Kind::Net("tc"), None),
             ("lirc_mode2/rc_mm", Kind::Other("lirc_mode2"), None),
+            ("classifier_ingress", Kind::Net("tc"), None),
             ("socket1", Kind::Other("socket"), None),
         ] {
             let got = understand(section);

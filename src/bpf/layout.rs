@@ -40,7 +40,7 @@ impl Layout {
         let map_type = map.map_type();
         let asked = wish.max_entries.unwrap_or_else(|| map.max_entries());
         let is = |kind: bpf_map_type| map_type == kind as u32;
-        let max_entries = if is(bpf_map_type::BPF_MAP_TYPE_RINGBUF) {
+        let max_entries = if is(bpf_map_type::BPF_MAP_TYPE_RINGBUF) && asked > 0 {
             machine.page * asked.div_ceil(machine.page).next_power_of_two()
         } else if is(bpf_map_type::BPF_MAP_TYPE_PERF_EVENT_ARRAY) && asked == 0 {
             machine.cpus
@@ -49,7 +49,43 @@ impl Layout {
         } else {
             asked
         };
-        Self { map_type, key_size: map.key_size(), value_size: map.value_size(), max_entries, flags: map.map_flags() }
+        // A ring buffer's definition may name the type of its records; the kernel wants no value size.
+        let value_size = if is(bpf_map_type::BPF_MAP_TYPE_RINGBUF) { 0 } else { map.value_size() };
+        Self { value_size, max_entries, ..Self::of(map) }
+    }
+
+    /// What the object says, to the letter.
+    pub const fn of(map: &aya_obj::Map) -> Self {
+        Self {
+            map_type: map.map_type(),
+            key_size: map.key_size(),
+            value_size: map.value_size(),
+            max_entries: map.max_entries(),
+            flags: map.map_flags(),
+        }
+    }
+
+    /// Whether the kernel takes BTF for this type's keys and values (map_check_btf() in kernel/bpf/syscall.c).
+    pub fn takes_btf(self) -> bool {
+        use bpf_map_type as T;
+        let without = [
+            T::BPF_MAP_TYPE_PERF_EVENT_ARRAY,
+            T::BPF_MAP_TYPE_CGROUP_ARRAY,
+            T::BPF_MAP_TYPE_STACK_TRACE,
+            T::BPF_MAP_TYPE_ARRAY_OF_MAPS,
+            T::BPF_MAP_TYPE_HASH_OF_MAPS,
+            T::BPF_MAP_TYPE_DEVMAP,
+            T::BPF_MAP_TYPE_DEVMAP_HASH,
+            T::BPF_MAP_TYPE_CPUMAP,
+            T::BPF_MAP_TYPE_XSKMAP,
+            T::BPF_MAP_TYPE_SOCKMAP,
+            T::BPF_MAP_TYPE_SOCKHASH,
+            T::BPF_MAP_TYPE_QUEUE,
+            T::BPF_MAP_TYPE_STACK,
+            T::BPF_MAP_TYPE_RINGBUF,
+            T::BPF_MAP_TYPE_BLOOM_FILTER,
+        ];
+        !without.iter().any(|kind| *kind as u32 == self.map_type)
     }
 
     /// What is pinned.

@@ -1,45 +1,58 @@
 //! Loading: every program of every object goes through the verifier, on all CPUs at once.
 
 use std::{
+    os::fd::{AsFd, OwnedFd},
     sync::{Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
 
-use aya::programs::Program;
+use aya_obj::{
+    Function, ProgramSection,
+    btf::{Btf, BtfKind},
+    generated::{BPF_F_SLEEPABLE, BPF_F_XDP_HAS_FRAGS, bpf_attach_type as A, bpf_func_info, bpf_line_info, bpf_prog_type as P},
+};
 
 use super::{
     child::{GaveUp, Out, Work},
-    fault::of_load,
+    fault::{of_load, of_no_target},
     job::ProgramJob,
-    open::KernelBtf,
+    kind::Kind,
+    open::{KernelBtf, Opened},
     wire::Event,
 };
 use crate::{
     config::PinName,
     error::{Cause, Fault},
-    sys::process,
+    facts::KernelVersion,
+    sys::{
+        load::{NewProgram, Records, load_program},
+        process,
+    },
 };
+
+/// The first log the verifier gets, and the largest. A log that is too small masks what the verifier said.
+const LOG_SIZES: [usize; 3] = [64 << 10, 1 << 20, 16 << 20];
 
 /// One program waiting for the verifier.
 struct Load<'a> {
     job: &'a ProgramJob,
     object: &'a PinName,
-    program: &'a mut Program,
+    opened: &'a Opened,
 }
 
-type Loaded = (PinName, PinName, Duration, Result<(), Fault>);
+type Loaded = (PinName, PinName, Duration, Result<OwnedFd, Fault>);
 
 /// Loads all programs of all objects on all CPUs: the kernel verifies programs of privileged loaders concurrently.
+///
+/// # Errors
+/// [`GaveUp`] when a required program failed; it was reported.
 pub fn load_programs(works: &mut [Work<'_>], btf: &KernelBtf, out: &Out) -> Result<(), GaveUp> {
     let mut queue = Vec::new();
-    for work in works.iter_mut() {
+    for work in works.iter() {
+        let Some(opened) = &work.opened else { continue };
         let job = &work.plan.job;
-        for (name, program) in work.opened.iter_mut().flat_map(|opened| opened.ebpf.programs_mut()) {
-            if let Some(program_job) = job.programs.iter().find(|p| p.name.as_str() == name) {
-                queue.push(Load { job: program_job, object: &job.name, program });
-            }
-        }
+        queue.extend(job.programs.iter().map(|program| Load { job: program, object: &job.name, opened }));
     }
     let threads = process::usable_cpus().min(queue.len());
     let results = load_all(queue, threads, btf, out);
@@ -49,8 +62,11 @@ pub fn load_programs(works: &mut [Work<'_>], btf: &KernelBtf, out: &Out) -> Resu
         let alone = work.plan.job.program(&name).is_some_and(|program| program.optional);
         let optional = work.plan.job.optional || alone;
         match result {
-            Ok(()) => {
-                work.took.insert(name, took);
+            Ok(fd) => {
+                work.took.insert(name.clone(), took);
+                if let Some(opened) = &mut work.opened {
+                    opened.loaded.insert(name, fd);
+                }
             }
             Err(fault) => {
                 gave_up |= !optional;
@@ -84,41 +100,119 @@ fn load_all(queue: Vec<Load<'_>>, threads: usize, btf: &KernelBtf, out: &Out) ->
     results.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn load_one(load: Load<'_>, btf: &KernelBtf) -> Result<(), Fault> {
-    let Load { job, program, .. } = load;
-    let target = job.load_target.as_str();
-    match program {
-        Program::Xdp(p) => p.load(),
-        Program::TracePoint(p) => p.load(),
-        Program::RawTracePoint(p) => p.load(),
-        Program::KProbe(p) => p.load(),
-        Program::UProbe(p) => p.load(),
-        Program::PerfEvent(p) => p.load(),
-        Program::BtfTracePoint(p) => p.load(target, btf.get()?),
-        Program::FEntry(p) => p.load(target, btf.get()?),
-        Program::FExit(p) => p.load(target, btf.get()?),
-        Program::Lsm(p) => p.load(target, btf.get()?),
-        Program::LsmCgroup(p) => p.load(target, btf.get()?),
-        Program::Iter(p) => p.load(target, btf.get()?),
-        Program::SchedClassifier(p) => p.load(),
-        Program::SocketFilter(p) => p.load(),
-        Program::CgroupSkb(p) => p.load(),
-        Program::CgroupSock(p) => p.load(),
-        Program::CgroupSockAddr(p) => p.load(),
-        Program::CgroupSockopt(p) => p.load(),
-        Program::CgroupSysctl(p) => p.load(),
-        Program::CgroupDevice(p) => p.load(),
-        Program::SockOps(p) => p.load(),
-        Program::SkMsg(p) => p.load(),
-        Program::SkSkb(p) => p.load(),
-        Program::SkLookup(p) => p.load(),
-        Program::SkReuseport(p) => p.load(),
-        Program::FlowDissector(p) => p.load(),
-        Program::LircMode2(p) => p.load(),
-        Program::ReusePortSocketFilter(p) => p.load(),
-        Program::Extension(_) => {
-            return Err(Fault::new(Cause::Kernel, "freplace programs need another program to extend; bpfboot does not load them"));
+fn load_one(load: Load<'_>, btf: &KernelBtf) -> Result<OwnedFd, Fault> {
+    let Load { job, opened, .. } = load;
+    let name = job.name.as_str();
+    let unknown = || Fault::new(Cause::Object, format!("aya cannot load section {:?}", job.section));
+    let program = opened.object.programs.get(name).ok_or_else(unknown)?;
+    let function = opened.object.functions.get(&program.function_key()).ok_or_else(unknown)?;
+    let (kind, attach, flags) = kernel_type(&program.section);
+    if kind == P::BPF_PROG_TYPE_EXT {
+        return Err(Fault::new(Cause::Kernel, "freplace programs need another program to extend; bpfboot does not load them"));
+    }
+    let attach_btf_id = match btf_name(&program.section, &job.load_target) {
+        Some((name, of)) => btf_id(btf.get()?, &name, of, job)?,
+        None => 0,
+    };
+    let new = NewProgram {
+        name,
+        kind: kind as u32,
+        expected_attach_type: attach,
+        flags,
+        instructions: &function.instructions,
+        license: &program.license,
+        kernel_version: program.kernel_version.unwrap_or_else(|| KernelVersion::running().code()),
+        attach_btf_id,
+        btf: opened.btf.as_ref().map(|btf| (btf.as_fd(), functions(function), lines(function))),
+    };
+    verify(&new, job.kind)
+}
+
+fn functions(function: &Function) -> Records {
+    Records { bytes: function.func_info.func_info_bytes(), size: size_of::<bpf_func_info>() as u32 }
+}
+
+fn lines(function: &Function) -> Records {
+    Records { bytes: function.line_info.line_info_bytes(), size: size_of::<bpf_line_info>() as u32 }
+}
+
+/// Loads without a log, which is the fast way; a refusal is asked for again with one. The first errno is the true one.
+fn verify(new: &NewProgram<'_>, kind: Kind) -> Result<OwnedFd, Fault> {
+    let first = match load_program(new, &mut []) {
+        Ok(fd) => return Ok(fd),
+        Err(error) => error,
+    };
+    let mut log = Vec::new();
+    for size in LOG_SIZES {
+        log = vec![0; size];
+        match load_program(new, &mut log) {
+            Ok(fd) => return Ok(fd),
+            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {}
+            Err(_) => break,
         }
     }
-    .map_err(|error| of_load(&error, job.kind))
+    let end = log.iter().position(|byte| *byte == 0).unwrap_or(log.len());
+    let log = String::from_utf8_lossy(log.get(..end).unwrap_or_default());
+    Err(of_load(&first, &log, kind))
+}
+
+/// The kernel's numbers for a section: program type, expected attach type, flags.
+fn kernel_type(section: &ProgramSection) -> (P, u32, u32) {
+    use ProgramSection as S;
+    let flag = |on: bool, flag: u32| if on { flag } else { 0 };
+    let plain = |kind| (kind, 0, 0);
+    match section {
+        S::KProbe | S::KRetProbe => plain(P::BPF_PROG_TYPE_KPROBE),
+        S::UProbe { sleepable, multi } | S::URetProbe { sleepable, multi } => {
+            let attach = if *multi { A::BPF_TRACE_UPROBE_MULTI as u32 } else { 0 };
+            (P::BPF_PROG_TYPE_KPROBE, attach, flag(*sleepable, BPF_F_SLEEPABLE))
+        }
+        S::TracePoint => plain(P::BPF_PROG_TYPE_TRACEPOINT),
+        S::RawTracePoint => plain(P::BPF_PROG_TYPE_RAW_TRACEPOINT),
+        S::PerfEvent => plain(P::BPF_PROG_TYPE_PERF_EVENT),
+        S::BtfTracePoint => (P::BPF_PROG_TYPE_TRACING, A::BPF_TRACE_RAW_TP as u32, 0),
+        S::FEntry { sleepable } => (P::BPF_PROG_TYPE_TRACING, A::BPF_TRACE_FENTRY as u32, flag(*sleepable, BPF_F_SLEEPABLE)),
+        S::FExit { sleepable } => (P::BPF_PROG_TYPE_TRACING, A::BPF_TRACE_FEXIT as u32, flag(*sleepable, BPF_F_SLEEPABLE)),
+        S::Iter { sleepable } => (P::BPF_PROG_TYPE_TRACING, A::BPF_TRACE_ITER as u32, flag(*sleepable, BPF_F_SLEEPABLE)),
+        S::Lsm { sleepable } => (P::BPF_PROG_TYPE_LSM, A::BPF_LSM_MAC as u32, flag(*sleepable, BPF_F_SLEEPABLE)),
+        S::LsmCgroup => (P::BPF_PROG_TYPE_LSM, A::BPF_LSM_CGROUP as u32, 0),
+        S::Xdp { frags, attach_type } => {
+            (P::BPF_PROG_TYPE_XDP, A::from(*attach_type) as u32, flag(*frags, BPF_F_XDP_HAS_FRAGS))
+        }
+        S::SchedClassifier => plain(P::BPF_PROG_TYPE_SCHED_CLS),
+        S::SocketFilter => plain(P::BPF_PROG_TYPE_SOCKET_FILTER),
+        S::SkMsg => plain(P::BPF_PROG_TYPE_SK_MSG),
+        S::SkSkbStream { .. } => plain(P::BPF_PROG_TYPE_SK_SKB),
+        S::SockOps => plain(P::BPF_PROG_TYPE_SOCK_OPS),
+        S::CgroupSkb { attach_type } => {
+            (P::BPF_PROG_TYPE_CGROUP_SKB, attach_type.map_or(0, |attach| A::from(attach) as u32), 0)
+        }
+        S::CgroupSockAddr { attach_type } => (P::BPF_PROG_TYPE_CGROUP_SOCK_ADDR, A::from(*attach_type) as u32, 0),
+        S::CgroupSock { attach_type } => (P::BPF_PROG_TYPE_CGROUP_SOCK, A::from(*attach_type) as u32, 0),
+        S::CgroupSockopt { attach_type } => (P::BPF_PROG_TYPE_CGROUP_SOCKOPT, A::from(*attach_type) as u32, 0),
+        S::CgroupSysctl => plain(P::BPF_PROG_TYPE_CGROUP_SYSCTL),
+        S::CgroupDevice => plain(P::BPF_PROG_TYPE_CGROUP_DEVICE),
+        S::LircMode2 => plain(P::BPF_PROG_TYPE_LIRC_MODE2),
+        S::FlowDissector => plain(P::BPF_PROG_TYPE_FLOW_DISSECTOR),
+        S::SkLookup => (P::BPF_PROG_TYPE_SK_LOOKUP, A::BPF_SK_LOOKUP as u32, 0),
+        S::SkReuseport { attach_type } => (P::BPF_PROG_TYPE_SK_REUSEPORT, A::from(*attach_type) as u32, 0),
+        S::Extension => plain(P::BPF_PROG_TYPE_EXT),
+    }
+}
+
+/// The name and kind under which the kernel's BTF knows the target of a program that is loaded against it
+/// (libbpf_find_attach_btf_id() in tools/lib/bpf/libbpf.c).
+fn btf_name(section: &ProgramSection, target: &str) -> Option<(String, BtfKind)> {
+    use ProgramSection as S;
+    match section {
+        S::BtfTracePoint => Some((format!("btf_trace_{target}"), BtfKind::Typedef)),
+        S::FEntry { .. } | S::FExit { .. } => Some((target.to_owned(), BtfKind::Func)),
+        S::Lsm { .. } | S::LsmCgroup => Some((format!("bpf_lsm_{target}"), BtfKind::Func)),
+        S::Iter { .. } => Some((format!("bpf_iter_{target}"), BtfKind::Func)),
+        _ => None,
+    }
+}
+
+fn btf_id(btf: &Btf, name: &str, kind: BtfKind, job: &ProgramJob) -> Result<u32, Fault> {
+    btf.id_by_type_name_kind(name, kind).map_err(|_| of_no_target(name, job.kind, &job.load_target))
 }

@@ -1,20 +1,23 @@
-//! From bytes to maps: aya parses the object, makes its maps or takes over pinned ones, and relocates its programs.
+//! From bytes to maps: aya-obj parses the object, its maps are made or taken over, and its programs are relocated.
 
 use std::{
-    borrow::Cow,
-    collections::{BTreeMap, BTreeSet},
-    fs,
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    fs, mem,
     os::fd::{AsFd, AsRawFd, OwnedFd},
     path::Path,
     sync::OnceLock,
 };
 
-use aya::{Btf, Ebpf, EbpfLoader, Endianness};
-use aya_obj::Object;
+use aya_obj::{
+    EbpfSectionKind, Object,
+    btf::{Btf, BtfFeature},
+    generated::bpf_map_type,
+};
+use object::Endianness;
 
 use super::{
-    elf, entries,
-    fault::of_object,
+    entries,
+    fault::{of_btf, of_new_map, of_parse, of_relocation},
     job::Job,
     kind::Kind,
     layout::{Fate, Layout, Machine, fate},
@@ -24,24 +27,34 @@ use super::{
 use crate::{
     config::{MapWish, PinName},
     error::{Cause, Fault},
-    sys::bpf::{self, MapIdentity, Pinned},
+    facts::KernelVersion,
+    sys::{
+        bpf::{self, MapIdentity, Pinned},
+        load::{NewMap, create_map, freeze_map, load_btf},
+    },
 };
 
 /// An object whose maps exist and are pinned in the stage, and whose programs are ready to load.
 pub struct Opened {
-    /// aya's handle on it.
-    pub ebpf: Ebpf,
-    /// Its maps, with what the report should say of each.
+    /// Its programs and functions, relocated.
+    pub object: Object,
+    /// Its BTF in the kernel.
+    pub btf: Option<OwnedFd>,
+    /// Its maps, by name.
     pub maps: Vec<OpenedMap>,
+    /// Its loaded programs, by name.
+    pub loaded: BTreeMap<PinName, OwnedFd>,
 }
 
 /// One map of an object.
 pub struct OpenedMap {
     /// Its name.
     pub name: PinName,
+    /// The map.
+    pub fd: OwnedFd,
     /// Who it is.
     pub identity: MapIdentity,
-    /// `reused`, `migrated 5 entries`…; empty for a plain new one.
+    /// `taken over with its contents`, `made anew, 5 entries copied`…; empty for a plain new one.
     pub note: String,
 }
 
@@ -55,59 +68,188 @@ impl KernelBtf {
     /// # Errors
     /// A [`Cause::Kernel`] fault: this kernel has none.
     pub fn get(&self) -> Result<&Btf, Fault> {
-        self.0
-            .get_or_init(|| {
-                Btf::from_sys_fs().map_err(|error| {
-                    Fault::new(Cause::Kernel, format!("read this kernel's BTF: {error}"))
-                        .mend("a kernel with CONFIG_DEBUG_INFO_BTF=y, or btf = \"FILE\" on the object")
-                })
-            })
-            .as_ref()
-            .map_err(Clone::clone)
+        let parsed = self.0.get_or_init(|| Btf::from_sys_fs().map_err(|error| of_btf(&error)));
+        parsed.as_ref().map_err(Clone::clone)
     }
 }
 
 /// Opens an object into the stage.
 ///
 /// # Errors
-/// What [`of_object`], [`fate`] and [`entries`] say.
+/// What [`of_parse`], [`of_relocation`], [`fate`] and [`entries`] say.
 pub fn open(job: &Job, store: &Store, machine: Machine, kernel_btf: &KernelBtf) -> Result<Opened, Fault> {
-    let sections: BTreeSet<&str> = job.programs.iter().filter(|program| program.kind != Kind::Unknown).map(|program| program.section.as_str()).collect();
+    let known = |program: &&super::job::ProgramJob| program.kind != Kind::Unknown;
+    let sections: BTreeSet<&str> = job.programs.iter().filter(known).map(|program| program.section.as_str()).collect();
     let elf = rewrite::for_aya(&job.bytes.elf, &|section| sections.contains(section))?;
-    let fates = fates(job, &elf, store, machine)?;
-    let own_btf = job.btf.as_deref().map(read_btf).transpose()?;
-    let mut loader = EbpfLoader::new();
-    loader.allow_unsupported_maps();
-    if let Some(btf) = &own_btf {
-        loader.btf(btf);
-    } else if elf::has_core_relocations(&elf) {
-        loader.btf(kernel_btf.get()?);
+    let mut object = Object::parse(&elf).map_err(|error| of_parse(&error))?;
+    let globals: HashMap<&str, (&[u8], bool)> =
+        job.globals.iter().map(|(name, value)| (name.as_str(), (value.as_slice(), true))).collect();
+    object.patch_map_data(globals).map_err(|error| of_parse(&error))?;
+    let btf = give_btf(&mut object)?;
+    relocate_types(job, &mut object, kernel_btf)?;
+    let mut defined: Vec<(String, aya_obj::Map)> = mem::take(&mut object.maps).into_iter().collect();
+    // Maps of maps last: the kernel wants to see a map like the ones they will hold.
+    defined.sort_by_key(|(name, map)| (is_map_of_maps(map), name.clone()));
+    let mut maps = Vec::new();
+    for (name, map) in &defined {
+        let wish = job.maps.get(name).cloned().unwrap_or_default();
+        maps.push(make(job, store, machine, btf.as_ref(), name, map, &wish)?);
     }
-    for (name, value) in &job.globals {
-        loader.override_global(name, value.as_slice(), true);
-    }
-    for (name, wish) in &job.maps {
-        loader.map_pin_path(name, Cow::Owned(store.stage().pin(&job.name, Shelf::Maps, &pin_name(name)?)));
-        let entries = match fates.get(name.as_str()) {
-            Some(Fate::ReuseWithSize(entries)) => Some(*entries),
-            _ => wish.max_entries,
-        };
-        if let Some(entries) = entries {
-            loader.map_max_entries(name, entries);
-        }
-    }
-    let ebpf = loader.load(&elf).map_err(|error| of_object(&error, &|name| layout_of(&elf, job, name, machine)))?;
-    let maps = job
-        .maps
-        .iter()
-        .map(|(name, wish)| finish_map(job, store, machine, name, wish, fates.get(name.as_str())))
-        .collect::<Result<_, _>>()?;
-    Ok(Opened { ebpf, maps })
+    let text: HashSet<usize> = object.functions.keys().map(|(section, _)| *section).collect();
+    let places = defined.iter().zip(&maps).map(|((name, map), made)| (name.as_str(), made.fd.as_raw_fd(), map));
+    object.relocate_maps(places, &text).map_err(|error| of_relocation(&error))?;
+    object.relocate_externs().map_err(|error| of_relocation(&error))?;
+    object.relocate_calls(&text).map_err(|error| of_relocation(&error))?;
+    // bpf_probe_read_kernel() is of 5.5 (6ae08ae3dea2); before, there was one helper for both address spaces.
+    object.sanitize_functions(|| KernelVersion::running() >= (KernelVersion { major: 5, minor: 5 }));
+    maps.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(Opened { object, btf, maps, loaded: BTreeMap::new() })
 }
 
-fn layout_of(elf: &[u8], job: &Job, name: &str, machine: Machine) -> Option<Layout> {
-    let object = Object::parse(elf).ok()?;
-    Some(Layout::wanted(object.maps.get(name)?, job.maps.get(name)?, machine))
+fn is_map_of_maps(map: &aya_obj::Map) -> bool {
+    [bpf_map_type::BPF_MAP_TYPE_ARRAY_OF_MAPS, bpf_map_type::BPF_MAP_TYPE_HASH_OF_MAPS]
+        .iter()
+        .any(|kind| *kind as u32 == map.map_type())
+}
+
+/// Gives the kernel the object's BTF, without the kinds this kernel is too old for. Where it is refused all the same,
+/// the programs load without it: it only names their functions and lines.
+fn give_btf(object: &mut Object) -> Result<Option<OwnedFd>, Fault> {
+    let kernel = KernelVersion::running();
+    let since = |major, minor| kernel >= KernelVersion { major, minor };
+    let supported = |feature| match feature {
+        BtfFeature::Func => since(5, 0),
+        BtfFeature::DataSec => since(5, 2),
+        BtfFeature::FuncGlobal => since(5, 6),
+        BtfFeature::DataSecZero => since(5, 12),
+        BtfFeature::Float => since(5, 13),
+        BtfFeature::DeclTag => since(5, 16),
+        BtfFeature::TypeTag => since(5, 17),
+        BtfFeature::Enum64 => since(6, 0),
+    };
+    let btf = object.fixup_and_sanitize_btf(|| since(4, 18).then_some(supported)).map_err(|error| of_btf(&error))?;
+    Ok(btf.and_then(|btf| load_btf(&btf.to_bytes()).ok()))
+}
+
+/// CO-RE: accesses to kernel types and symbols become those of the target kernel.
+fn relocate_types(job: &Job, object: &mut Object, kernel_btf: &KernelBtf) -> Result<(), Fault> {
+    if !object.has_btf_relocations() && !object.has_typed_ksyms() {
+        return object.resolve_externs(None).map_err(|error| of_relocation(&error));
+    }
+    let own = job.btf.as_deref().map(read_btf).transpose()?;
+    let target = match &own {
+        Some(btf) => Ok(btf),
+        None => kernel_btf.get(),
+    };
+    match target {
+        Ok(btf) => {
+            object.relocate_btf(btf).map_err(|error| of_relocation(&error))?;
+            object.resolve_externs(Some(btf)).map_err(|error| of_relocation(&error))
+        }
+        // Weak symbols may stay unresolved; nothing else may.
+        Err(_) if !object.has_btf_relocations() && !object.has_strong_typed_ksyms() => {
+            object.resolve_externs(None).map_err(|error| of_relocation(&error))
+        }
+        Err(fault) => Err(fault),
+    }
+}
+
+/// One map in the stage: taken over from the live generation where the policy says so, or new.
+fn make(
+    job: &Job,
+    store: &Store,
+    machine: Machine,
+    btf: Option<&OwnedFd>,
+    name: &str,
+    map: &aya_obj::Map,
+    wish: &MapWish,
+) -> Result<OpenedMap, Fault> {
+    let of_map = |fault: Fault| fault.about(format_args!("map {name}"));
+    let pin = pin_name(name)?;
+    let stage = store.stage().pin(&job.name, Shelf::Maps, &pin);
+    let layout = Layout::wanted(map, wish, machine);
+    let live = store.live().pin(&job.name, Shelf::Maps, &pin);
+    let fate = fate_of(job, name, wish, layout, &live).map_err(of_map)?;
+    if matches!(fate, Some(Fate::Reuse | Fate::ReuseWithSize(_))) {
+        fs::hard_link(&live, &stage)
+            .map_err(|e| Fault::io(Cause::Pin, format!("link {} to {}", live.display(), stage.display()), &e))?;
+    } else {
+        let fd = create(name, map, layout, btf)?;
+        fill_globals(&fd, map).map_err(of_map)?;
+        bpf::pin(fd.as_fd(), &stage).map_err(|e| of_map(super::fault::of_pin(&e, &stage)))?;
+    }
+    let (fd, identity) = identity_of(&stage).map_err(of_map)?;
+    let mut note = match fate {
+        Some(Fate::Reuse) => "taken over with its contents".to_owned(),
+        Some(Fate::ReuseWithSize(entries)) => format!("taken over with its contents and its own size, {entries}"),
+        Some(Fate::Recreate) => "made anew: the pinned one had another layout".to_owned(),
+        Some(Fate::Migrate) => {
+            let (old, _) = identity_of(&live).map_err(of_map)?;
+            let count = entries::copy(old.as_fd(), fd.as_fd(), &identity, machine.cpus).map_err(of_map)?;
+            format!("made anew, {count} entries copied")
+        }
+        None => String::new(),
+    };
+    if !wish.entries.is_empty() {
+        entries::write(fd.as_fd(), &identity, &wish.entries, machine.cpus).map_err(of_map)?;
+        let separator = if note.is_empty() { "" } else { "; " };
+        note = format!("{note}{separator}{} entries written", wish.entries.len());
+    }
+    Ok(OpenedMap { name: pin, fd, identity, note })
+}
+
+/// What becomes of a map that the live generation holds under this name; `None` when it holds none that could serve.
+fn fate_of(job: &Job, name: &str, wish: &MapWish, wanted: Layout, live: &Path) -> Result<Option<Fate>, Fault> {
+    // A program array that we fill is made anew: written in place, it would send what is live to the new programs at
+    // once. Maps of globals belong to one load: constants are frozen, and variables start afresh.
+    if holds_globals(name) || !wish.programs.is_empty() || live.symlink_metadata().is_err() {
+        return Ok(None);
+    }
+    let pinned = Layout::pinned(&identity_of(live)?.1);
+    fate(wanted, pinned, job.on_mismatch, &live.display().to_string()).map(Some)
+}
+
+fn create(name: &str, map: &aya_obj::Map, layout: Layout, btf: Option<&OwnedFd>) -> Result<OwnedFd, Fault> {
+    let fault = |e: &std::io::Error| of_new_map(name, e, layout);
+    let inner = map.inner().map(|inner| {
+        let layout = Layout::of(&inner);
+        create_map(&new_map(name, &inner, layout, None)).map_err(|e| of_new_map(name, &e, layout))
+    });
+    let inner = inner.transpose()?;
+    let mut new = new_map(name, map, layout, btf);
+    new.inner = inner.as_ref().map(AsFd::as_fd);
+    create_map(&new).map_err(|e| fault(&e))
+}
+
+fn new_map<'a>(name: &'a str, map: &aya_obj::Map, layout: Layout, btf: Option<&'a OwnedFd>) -> NewMap<'a> {
+    // Many special maps take no BTF for key and value (libbpf issue 355): the plain ones do.
+    let types = match map {
+        aya_obj::Map::Btf(map) if layout.takes_btf() => Some((map.def.btf_key_type_id, map.def.btf_value_type_id)),
+        _ => None,
+    };
+    NewMap {
+        name,
+        map_type: layout.map_type,
+        key_size: layout.key_size,
+        value_size: layout.value_size,
+        max_entries: layout.max_entries,
+        flags: layout.flags,
+        extra: map.map_extra(),
+        btf: btf.zip(types).map(|(fd, (key, value))| (fd.as_fd(), key, value)),
+        inner: None,
+    }
+}
+
+/// Writes the initial values of the object's global variables, and freezes constants.
+fn fill_globals(fd: &OwnedFd, map: &aya_obj::Map) -> Result<(), Fault> {
+    if !map.data().is_empty() {
+        bpf::write_entry(fd.as_fd(), &0u32.to_ne_bytes(), map.data())
+            .map_err(|e| Fault::io(Cause::Map, "write the initial values", &e))?;
+    }
+    if map.section_kind() == EbpfSectionKind::Rodata {
+        freeze_map(fd.as_fd()).map_err(|e| Fault::io(Cause::Map, "freeze the constants", &e))?;
+    }
+    Ok(())
 }
 
 fn pin_name(name: &str) -> Result<PinName, Fault> {
@@ -117,34 +259,6 @@ fn pin_name(name: &str) -> Result<PinName, Fault> {
 fn read_btf(path: &Path) -> Result<Btf, Fault> {
     Btf::parse_file(path, Endianness::default())
         .map_err(|error| Fault::new(Cause::Object, format!("read the BTF file {}: {error}", path.display())))
-}
-
-/// What becomes of each map that the live generation already holds. A map that is taken over is linked into the stage,
-/// where aya finds it under the name that a new one would get.
-fn fates<'a>(job: &'a Job, elf: &[u8], store: &Store, machine: Machine) -> Result<BTreeMap<&'a str, Fate>, Fault> {
-    let mut fates = BTreeMap::new();
-    // A map of programs or maps that we fill is made anew: written in place, it would send what is live to the new programs at once.
-    let old: Vec<_> = job.maps.iter().filter(|(name, wish)| !holds_globals(name) && wish.programs.is_empty() && !job.inner_maps.contains_key(*name)).filter_map(|(name, wish)| {
-        let live = store.live().pin(&job.name, Shelf::Maps, &name.parse().ok()?);
-        live.symlink_metadata().is_ok().then_some((name, wish, live))
-    }).collect();
-    if old.is_empty() {
-        return Ok(fates);
-    }
-    let object = Object::parse(elf).map_err(|error| Fault::new(Cause::Object, format!("not a usable BPF object: {error}")))?;
-    for (name, wish, live) in old {
-        let Some(map) = object.maps.get(name) else { continue };
-        let wanted = Layout::wanted(map, wish, machine);
-        let pinned = Layout::pinned(&identity_of(&live)?.1);
-        let fate = fate(wanted, pinned, job.on_mismatch, &live.display().to_string())
-            .map_err(|fault| fault.about(format_args!("map {name}")))?;
-        if matches!(fate, Fate::Reuse | Fate::ReuseWithSize(_)) {
-            let stage = store.stage().pin(&job.name, Shelf::Maps, &pin_name(name)?);
-            fs::hard_link(&live, &stage).map_err(|e| Fault::io(Cause::Pin, format!("link {} to {}", live.display(), stage.display()), &e))?;
-        }
-        fates.insert(name.as_str(), fate);
-    }
-    Ok(fates)
 }
 
 /// The maps behind .rodata, .data and .bss belong to one load: constants are frozen, and variables start afresh.
@@ -164,31 +278,4 @@ fn identity_of(path: &Path) -> Result<(OwnedFd, MapIdentity), Fault> {
     }
     let identity = bpf::map_identity(fd.as_fd()).map_err(|e| fault(&e))?;
     Ok((fd, identity))
-}
-
-fn finish_map(job: &Job, store: &Store, machine: Machine, name: &str, wish: &MapWish, fate: Option<&Fate>) -> Result<OpenedMap, Fault> {
-    let name = pin_name(name)?;
-    let of_map = |fault: Fault| fault.about(format_args!("map {name}"));
-    let (fd, identity) = identity_of(&store.stage().pin(&job.name, Shelf::Maps, &name)).map_err(of_map)?;
-    let mut note = match fate {
-        Some(Fate::Reuse) => "taken over with its contents".to_owned(),
-        Some(Fate::ReuseWithSize(entries)) => format!("taken over with its contents and its own size, {entries}"),
-        Some(Fate::Recreate) => "made anew: the pinned one had another layout".to_owned(),
-        Some(Fate::Migrate) => {
-            let (old, _) = identity_of(&store.live().pin(&job.name, Shelf::Maps, &name)).map_err(of_map)?;
-            let count = entries::copy(old.as_fd(), fd.as_fd(), &identity, machine.cpus).map_err(of_map)?;
-            format!("made anew, {count} entries copied")
-        }
-        None => String::new(),
-    };
-    if !wish.entries.is_empty() {
-        entries::write(fd.as_fd(), &identity, &wish.entries, machine.cpus).map_err(of_map)?;
-        note = [note.as_str(), &format!("{} entries written", wish.entries.len())].iter().filter(|s| !s.is_empty()).copied().collect::<Vec<_>>().join("; ");
-    }
-    for (index, inner) in job.inner_maps.get(name.as_str()).into_iter().flatten() {
-        let (inner, _) = identity_of(&store.stage().pin(&job.name, Shelf::Maps, &pin_name(inner)?)).map_err(of_map)?;
-        let value = (inner.as_raw_fd() as u32).to_ne_bytes();
-        bpf::write_entry(fd.as_fd(), &index.to_ne_bytes(), &value).map_err(|e| of_map(Fault::io(Cause::Map, format!("put a map at index {index}"), &e)))?;
-    }
-    Ok(OpenedMap { name, identity, note })
 }

@@ -15,7 +15,10 @@ use super::{
 use crate::{
     error::{Cause, Fault},
     privilege::{self, Needs},
-    sys::process::{self, End, Side},
+    sys::{
+        cpu,
+        process::{self, End, Side},
+    },
 };
 
 /// How often the parent looks whether a signal came.
@@ -89,9 +92,8 @@ fn in_child(plan: &BpfPlan, needs: Needs, out: &Out) -> i32 {
         out.send(&Event::Failed { id: "privilege of the loader".into(), optional: false, took: Duration::ZERO, fault });
         return 1;
     }
-    let cpus = aya::util::nr_cpus().map_or(1, std::num::NonZero::get);
     process::die_with_parent();
-    match child::run(plan, Machine { page: process::page_size(), cpus }, out) {
+    match child::run(plan, Machine { page: process::page_size(), cpus: cpu::possible() }, out) {
         Ok(()) => 0,
         Err(child::GaveUp) => 1,
     }

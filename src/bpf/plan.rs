@@ -144,12 +144,13 @@ impl BpfPlan {
         let any = |test: &dyn Fn(Kind) -> bool| kinds.iter().any(|kind| test(*kind));
         // The perf PMU for uprobes asks for CAP_SYS_ADMIN itself (perf_uprobe_event_init()), and kernels that know
         // perf_event_paranoid above 2 are patched to ask for it before CAP_PERFMON counts.
+        let loading = |object: &&ObjectPlan| matches!(object.found.how, How::Load(_));
         let patched = any(&Kind::uses_perf_link) && perf_event_paranoid() > 2;
         Needs {
-            bpf: self.objects.iter().any(|object| matches!(object.found.how, How::Load(_))),
+            bpf: self.objects.iter().any(|object| loading(&object)),
             // Without it the verifier also walks the paths that only speculation takes, and refuses loops (section D).
             perfmon: !kinds.is_empty(),
-            net_admin: any(&Kind::needs_net_admin),
+            net_admin: any(&Kind::needs_net_admin) || self.objects.iter().filter(loading).any(|object| object.job.net_maps),
             sys_admin: patched || any(&|kind| matches!(kind, Kind::Uprobe | Kind::Uretprobe)),
             dac_override: false,
             before_5_8: facts.needs_sys_admin_for_bpf(),

@@ -20,10 +20,14 @@ use crate::{
 /// No BPF object is larger; the kernel's own selftests stay below 6 MiB.
 const OBJECT_MAX: u64 = 16 << 20;
 
-static BUILTIN: [(&str, &[u8]); 2] = [
-    ("edge", aya::include_bytes_aligned!(concat!(env!("BPFBOOT_EBPF_DIR"), "/edge.bpf.o"))),
-    ("trace", aya::include_bytes_aligned!(concat!(env!("BPFBOOT_EBPF_DIR"), "/trace.bpf.o"))),
-];
+/// ELF headers are read in place, so the file must lie as they do.
+#[repr(C, align(8))]
+struct Aligned<T: ?Sized>(T);
+
+static EDGE: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("BPFBOOT_EBPF_DIR"), "/edge.bpf.o")));
+static TRACE: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("BPFBOOT_EBPF_DIR"), "/trace.bpf.o")));
+
+static BUILTIN: [(&str, &[u8]); 2] = [("edge", &EDGE.0), ("trace", &TRACE.0)];
 
 /// The names behind `builtin:`.
 pub fn builtin_names() -> impl Iterator<Item = &'static str> {

@@ -68,7 +68,7 @@ pub fn open_perf_event(event: &PerfEvent) -> io::Result<OwnedFd> {
 }
 
 #[allow(unsafe_code, reason = "the new descriptor is owned here")]
-fn own(fd: i64) -> io::Result<OwnedFd> {
+pub(super) fn own(fd: i64) -> io::Result<OwnedFd> {
     match i32::try_from(fd) {
         // SAFETY: the kernel has just made this descriptor, and nobody else owns it.
         Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),

@@ -1,8 +1,10 @@
 //! The only room that talks to the kernel through nix, rustix and libc, and the only one with `unsafe` in it.
 
 pub mod bpf;
+pub mod cpu;
 pub mod file;
 pub mod limit;
+pub mod load;
 pub mod link;
 pub mod memory;
 pub mod mount;

@@ -1,0 +1,41 @@
+//! Which CPUs there are, from the lists under /sys/devices/system/cpu (`0-3,5`).
+
+use std::fs;
+
+/// The CPUs that are on. CPU 0 when it cannot be told.
+pub fn online() -> Vec<u32> {
+    list("online")
+}
+
+/// How many CPUs this machine could ever have: the copies of a per-CPU value. 1 when it cannot be told.
+pub fn possible() -> u32 {
+    list("possible").len() as u32
+}
+
+fn list(file: &str) -> Vec<u32> {
+    let text = fs::read_to_string(format!("/sys/devices/system/cpu/{file}")).unwrap_or_default();
+    let cpus = parse(&text);
+    if cpus.is_empty() { vec![0] } else { cpus }
+}
+
+fn parse(text: &str) -> Vec<u32> {
+    let mut cpus = Vec::new();
+    for range in text.trim().split(',') {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        if let (Ok(first), Ok(last)) = (first.parse::<u32>(), last.parse::<u32>()) {
+            cpus.extend(first..=last);
+        }
+    }
+    cpus
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_read() {
+        assert_eq!(parse("0-2,5,7-8\n"), [0, 1, 2, 5, 7, 8]);
+        assert_eq!(parse(""), [0u32; 0]);
+    }
+}
