@@ -117,8 +117,8 @@ fn all_mistakes_are_told_in_one_run_with_their_places() {
                     [object.none]\n\
                     sha256 = \"abc\"\n";
         let said = refused(s, text);
-        for place in
-            ["1:21:", "2:1:", "4:", "5:", "6:1:", "9:", "10:", "11:", "12:"].map(|place| format!("/run/bad.toml:{place}"))
+        for place in ["1:21:", "2:1:", "4:", "5:", "6:1:", "9:", "10:", "11:", "12:"]
+            .map(|place| format!("/run/bad.toml:{place}"))
         {
             assert!(said.contains(&place), "{place}\n{said}");
         }
@@ -332,13 +332,8 @@ fn an_untrusted_drop_in_stops_the_run() {
 fn the_configuration_comes_from_stdin_too() {
     sandbox(|s| {
         let from = |text: &str, args: &[&str]| -> Ran {
-            let mut child = s
-                .command(args)
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .stderr(Stdio::piped())
-                .spawn()
-                .unwrap();
+            let mut child =
+                s.command(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
             child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
             Ran::of(child.wait_with_output().unwrap())
         };

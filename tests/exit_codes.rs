@@ -61,7 +61,8 @@ fn row_13_exit_1_when_a_required_sysctl_is_absent() {
 #[test]
 fn row_16_exit_1_when_the_kernel_refuses_a_value() {
     sandbox(|s| {
-        let report = s.apply(&ttl_and("\"net.ipv4.conf.lo.rp_filter\" = 2\n\"net.ipv4.ip_forward\" = \"sideways\"")).exits(1);
+        let report =
+            s.apply(&ttl_and("\"net.ipv4.conf.lo.rp_filter\" = 2\n\"net.ipv4.ip_forward\" = \"sideways\"")).exits(1);
         let (cause, text) = report.fault("sysctl net.ipv4.ip_forward");
         assert_eq!(cause, "sysctl", "{text}");
         assert!(text.contains("sideways"), "{text}");
@@ -77,7 +78,10 @@ fn row_30_exit_1_when_the_verifier_refuses_a_required_program() {
         let (cause, text) = report.fault("program refused/wild");
         assert!(cause == "verifier" && text.contains("refused by the verifier") && text.contains("EACCES"), "{text}");
         let log = report.step("program refused/wild")["fault"]["detail"].as_str().unwrap();
-        assert!(log.contains("R1 invalid mem access") || log.contains("invalid access to packet") || log.contains("R1"), "{log}");
+        assert!(
+            log.contains("R1 invalid mem access") || log.contains("invalid access to packet") || log.contains("R1"),
+            "{log}"
+        );
         assert_eq!(report.status(&format!("sysctl {TTL}")), "undone", "it had been set, and was put back");
         untouched(s);
         assert!(!s.bpftool(&["prog", "show"]).to_string().contains("\"name\":\"tame\""), "the good one is gone too");
@@ -144,7 +148,8 @@ fn exit_3_when_only_optional_items_fail() {
 fn exit_3_when_an_optional_object_fails_and_the_others_hold() {
     sandbox(|s| {
         let edge = "[object.edge]\npath = \"builtin:edge\"\n";
-        for broken in [refused("optional = true"), "[object.gone]\npath = \"/no/such.o\"\noptional = true\n".to_owned()] {
+        for broken in [refused("optional = true"), "[object.gone]\npath = \"/no/such.o\"\noptional = true\n".to_owned()]
+        {
             s.apply(&(edge.to_owned() + &broken)).exits(3);
             assert!(s.pinned("prog", &format!("{LIVE}/edge/progs/xdp_main"))["id"].is_u64());
             let live: Vec<_> = fs::read_dir(LIVE).unwrap().map(|entry| entry.unwrap().file_name()).collect();
@@ -188,7 +193,9 @@ fn row_65_exit_4_when_the_undo_itself_fails() {
 #[test]
 fn exit_5_when_the_kernel_has_drifted_and_the_next_apply_heals() {
     sandbox(|s| {
-        let config = ttl_and("[object.edge]\npath = \"builtin:edge\"\n[object.trace]\npath = \"builtin:trace\"\n[mounts]\ntracefs = true");
+        let config = ttl_and(
+            "[object.edge]\npath = \"builtin:edge\"\n[object.trace]\npath = \"builtin:trace\"\n[mounts]\ntracefs = true",
+        );
         s.check(&config).exits(5);
         s.apply(&config).exits(0);
         ok(Command::new("bpftool").args(["prog", "load", &object("count_v1"), "/sys/fs/bpf/other"]));
@@ -208,7 +215,9 @@ fn exit_5_when_the_kernel_has_drifted_and_the_next_apply_heals() {
             ("a sysctl was changed", &|| s.set_sysctl(TTL, "65")),
             ("another program is pinned in its place", &|| swap(&program)),
             ("a program is pinned where a link was", &|| swap(&link)),
-            ("the whole directory is gone", &|| ok(Command::new("rm").args(["-r", LIVE])).status.success().then_some(()).unwrap()),
+            ("the whole directory is gone", &|| {
+                ok(Command::new("rm").args(["-r", LIVE])).status.success().then_some(()).unwrap()
+            }),
         ];
         for (harm, done) in harms {
             done();

@@ -3,10 +3,14 @@
 
 mod common;
 
-use std::{fs, fs::File, path::Path};
+use std::{fs, fs::File, path::Path, time::Instant};
 
 use common::{
-    LIVE, Report, Sandbox, net::{Wire, xdp}, object, sandbox, trace::Call, wait_for,
+    LIVE, Report, Sandbox,
+    net::{Wire, xdp},
+    object, sandbox,
+    trace::Call,
+    wait_for,
 };
 
 const TTL: &str = "net.ipv4.ip_default_ttl";
@@ -110,7 +114,10 @@ fn row_55_killed_between_load_and_commit_the_next_run_sweeps_and_completes() {
     killed(None, "count_v1", "rename,renameat,renameat2", at_flip, |s| {
         let pins = s.pins();
         assert!(pins.iter().any(|pin| pin.contains("/stage/count/links/")), "staged: {pins:#?}");
-        assert!(!pins.iter().any(|pin| pin.contains("/live")), "a reader of the live directory sees nothing: {pins:#?}");
+        assert!(
+            !pins.iter().any(|pin| pin.contains("/live")),
+            "a reader of the live directory sees nothing: {pins:#?}"
+        );
         assert_eq!(s.sysctl(TTL), "77");
     });
 }
@@ -120,7 +127,8 @@ fn row_55_killed_before_the_flip_of_an_upgrade_readers_see_the_old_generation() 
     find_undisturbed(Some("count_v1"), "count_v2");
     killed(Some("count_v1"), "count_v2", "rename,renameat,renameat2", at_flip, |s| {
         let tag = |path: &str| s.pinned("prog", path)["tag"].clone();
-        let (live, stage) = (tag(&format!("{ROOT}/live/count/progs/count")), tag(&format!("{ROOT}/stage/count/progs/count")));
+        let (live, stage) =
+            (tag(&format!("{ROOT}/live/count/progs/count")), tag(&format!("{ROOT}/stage/count/progs/count")));
         assert_ne!(live, stage);
         assert!(xdp("lo").is_some(), "never a gap on the interface");
     });
@@ -167,7 +175,8 @@ fn row_54_a_loader_killed_at_any_bpf_call_leaves_nothing_attached_without_a_pin(
         sandbox(|s| {
             let path = s.config("killed.toml", &config);
             let inject = format!("inject=bpf:signal=SIGKILL:when={nth}");
-            let traced = s.strace(&["-e", "trace=bpf", "-e", &inject], &["--json", "-c", path.to_str().unwrap(), "apply"]);
+            let traced =
+                s.strace(&["-e", "trace=bpf", "-e", &inject], &["--json", "-c", path.to_str().unwrap(), "apply"]);
             if traced.ran.signal.is_none() {
                 // Another thread may have come first to the calls that are counted; then nothing was killed.
                 let report = Report::of(traced.ran);
@@ -192,7 +201,9 @@ fn row_63_sigterm_midway_undoes_and_exits_1() {
         let config = config("count_v1").replace("xdp = \"lo\"", "xdp = \"no0\", wait = \"30s\"");
         for signal in ["TERM", "INT"] {
             let running = s.start(&config, &["apply"]);
-            wait_for("the loader to be at work", || s.pins().iter().any(|p| p.contains("/stage/count/progs/")).then_some(()));
+            wait_for("the loader to be at work", || {
+                s.pins().iter().any(|p| p.contains("/stage/count/progs/")).then_some(())
+            });
             assert_eq!(s.sysctl(TTL), "77");
             running.signal(signal);
             let report = running.ends().exits(1);
@@ -220,7 +231,9 @@ fn row_62_two_at_once_the_second_waits_and_both_end_healthy() {
     sandbox(|s| {
         let config = config("count_v1").replace("xdp = \"lo\", mode = \"generic\"", "xdp = \"late0\", wait = \"30s\"");
         let first = s.start(&config, &["apply"]);
-        wait_for("the first to be at work", || s.pins().iter().any(|p| p.contains("/stage/count/progs/")).then_some(()));
+        wait_for("the first to be at work", || {
+            s.pins().iter().any(|p| p.contains("/stage/count/progs/")).then_some(())
+        });
         let mut second = s.start(&config, &["apply"]);
         wait_for("the second to ask for the lock", || waits_for_lock(second.pid()).then_some(()));
         assert!(second.runs(), "it waits");
@@ -240,9 +253,25 @@ fn row_62_ten_at_once_end_as_one() {
         let config = config("count_v1");
         let running: Vec<_> = (0..10).map(|_| s.start(&config, &["apply"])).collect();
         let reports: Vec<_> = running.into_iter().map(|running| running.ends().exits(0)).collect();
-        let worked = reports.iter().filter(|report| report.steps().iter().any(|step| step["phase"] == "commit")).count();
+        let worked =
+            reports.iter().filter(|report| report.steps().iter().any(|step| step["phase"] == "commit")).count();
         assert_eq!(worked, 1, "one did it, nine found it done");
         s.apply(&config).exits(0).nothing_done();
+    });
+}
+
+#[test]
+fn row_62_a_lock_that_never_comes_free_is_given_up_after_ten_seconds() {
+    sandbox(|s| {
+        fs::create_dir("/run/bpfboot").unwrap();
+        let lock = File::create("/run/bpfboot/lock").unwrap();
+        lock.lock().unwrap();
+        let start = Instant::now();
+        let report = s.start(&config("count_v1"), &["apply"]).ends().exits(1);
+        let (cause, text) = report.fault("lock");
+        assert!(cause == "busy" && text.contains("fuser"), "{text}");
+        assert!((9..13).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+        assert_eq!((s.pins(), s.sysctl(TTL)), (vec![], "64".into()));
     });
 }
 
@@ -250,7 +279,10 @@ fn row_62_ten_at_once_end_as_one() {
 fn row_63_a_load_beyond_the_deadline_is_ended_and_undone() {
     sandbox(|s| {
         // The verifier takes hundreds of milliseconds for it.
-        let config = format!("[bpf]\ndeadline = \"50ms\"\n[sysctl]\n\"{TTL}\" = 77\n[object.slow]\npath = \"{}\"", object("slow"));
+        let config = format!(
+            "[bpf]\ndeadline = \"50ms\"\n[sysctl]\n\"{TTL}\" = 77\n[object.slow]\npath = \"{}\"",
+            object("slow")
+        );
         let report = s.apply(&config).exits(1);
         let (cause, text) = report.fault("loader");
         assert!(cause == "deadline" && text.contains("50ms") && text.contains("slow"), "{text}");

@@ -5,8 +5,7 @@ mod common;
 
 use std::{fs::File, process::Command};
 
-use aya::maps::{Map, MapData, RingBuf};
-use common::{LIVE, Value, binary, ok, sandbox, trace::Call, wait_for};
+use common::{LIVE, Value, binary, ok, ring::Ring, sandbox, trace::Call, wait_for};
 
 /// Bars of the product: what it may weigh.
 const MOST_BYTES: u64 = 700 * 1024;
@@ -47,8 +46,7 @@ fn the_embedded_default_is_healthy_and_bpftool_agrees() {
 fn events_of_opened_files_arrive_after_bpfboot_is_gone() {
     sandbox(|s| {
         s.bpfboot(&["apply"]).exits(0);
-        let map = MapData::from_pin(format!("{LIVE}/trace/maps/events")).unwrap();
-        let mut ring = RingBuf::try_from(Map::RingBuf(map)).unwrap();
+        let mut ring = Ring::open(&format!("{LIVE}/trace/maps/events"), 256 * 1024);
         let marker = format!("/run/marker-{}", std::process::id());
         // One look at the mark, then at most a buffer full of what the rest of the machine opens.
         let _ = File::open(&marker);
@@ -92,8 +90,8 @@ fn writes(call: &Call) -> bool {
                 && !in_run
                 && !line.contains("\"/dev/kmsg\"")
         }
-        "mkdir" | "mkdirat" | "rename" | "renameat" | "renameat2" | "link" | "linkat" | "unlink" | "unlinkat" | "rmdir"
-        | "symlink" | "symlinkat" | "chmod" | "fchmodat" | "chown" | "lchown" | "fchownat" => !in_run,
+        "mkdir" | "mkdirat" | "rename" | "renameat" | "renameat2" | "link" | "linkat" | "unlink" | "unlinkat"
+        | "rmdir" | "symlink" | "symlinkat" | "chmod" | "fchmodat" | "chown" | "lchown" | "fchownat" => !in_run,
         "mount" | "umount2" | "fsopen" | "move_mount" | "fork" | "vfork" | "clone" | "clone3" | "setrlimit"
         | "perf_event_open" => true,
         "prlimit64" => !line.contains("NULL, {"),
@@ -107,8 +105,20 @@ fn the_writes_of_a_first_run_are_seen_by_the_same_eyes() {
         let traced = s.strace(&[], &["apply"]);
         traced.ran.exits(0);
         let seen = |what: &str| traced.calls.iter().any(|call| writes(call) && call.line.contains(what));
-        for what in ["BPF_PROG_LOAD", "BPF_MAP_CREATE", "BPF_OBJ_PIN", "BPF_LINK_CREATE", "rename(", "mkdir(", "mount(", "fork("] {
-            assert!(seen(what) || (what == "fork(" && seen("clone")) || (what == "rename(" && seen("rename")), "{what}");
+        for what in [
+            "BPF_PROG_LOAD",
+            "BPF_MAP_CREATE",
+            "BPF_OBJ_PIN",
+            "BPF_LINK_CREATE",
+            "rename(",
+            "mkdir(",
+            "mount(",
+            "fork(",
+        ] {
+            assert!(
+                seen(what) || (what == "fork(" && seen("clone")) || (what == "rename(" && seen("rename")),
+                "{what}"
+            );
         }
     });
 }

@@ -47,7 +47,11 @@ fn row_48_another_layout_is_refused_with_both_shown_and_nothing_changed() {
             assert_eq!(cause, "map");
             assert!(text.contains("pinned hash key 4 value 8 max-entries 64") && text.contains(wanted), "{text}");
             assert!(text.contains("on-mismatch"), "the way out is named: {text}");
-            assert_eq!((id(s, "map", TABLE), id(s, "prog", LOOK), s.dump(TABLE), s.pins(), s.state()), before, "{layout}");
+            assert_eq!(
+                (id(s, "map", TABLE), id(s, "prog", LOOK), s.dump(TABLE), s.pins(), s.state()),
+                before,
+                "{layout}"
+            );
         }
         assert_eq!(s.verdict(LOOK), 2, "the old program still answers from its table");
     });
@@ -73,7 +77,8 @@ fn row_49_the_same_layout_is_reused_with_its_contents() {
 fn row_50_a_ring_buffer_that_the_kernel_rounds_is_the_same_map() {
     sandbox(|s| {
         let ring = format!("{LIVE}/maps/maps/ring");
-        let config = |bytes: u32| format!("[object.maps]\npath = \"{}\"\nmaps.ring.max-entries = {bytes}\n", object("maps"));
+        let config =
+            |bytes: u32| format!("[object.maps]\npath = \"{}\"\nmaps.ring.max-entries = {bytes}\n", object("maps"));
         s.apply(&config(5000)).exits(0);
         let shown = s.pinned("map", &ring);
         assert_eq!(shown["max_entries"], 8192, "{shown}");
@@ -151,7 +156,10 @@ fn row_51_a_program_pinned_where_a_map_is_wanted() {
         let before = s.pins();
         let report = s.apply(&table("table_64", "")).exits(1);
         let (cause, text) = report.fault("object table");
-        assert!(cause == "pin" && text.contains("is a program, not a map") && text.contains(&format!("rm {TABLE}")), "{text}");
+        assert!(
+            cause == "pin" && text.contains("is a program, not a map") && text.contains(&format!("rm {TABLE}")),
+            "{text}"
+        );
         assert_eq!(s.pins(), before);
         fs::remove_file(TABLE).unwrap();
         s.apply(&table("table_64", "")).exits(0);
@@ -208,7 +216,10 @@ fn an_entry_that_does_not_fit_is_named_and_nothing_is_left() {
             ("{ key = 4294967296, value = 1 }", "does not fit into 4 bytes"),
             ("{ key = 1, value = \"longer than eight\" }", "its place has 8"),
         ] {
-            let config = format!("[object.maps]\npath = \"{}\"\nmaps.hash.entries = [{{ key = 0, value = 0 }}, {entry}]\n", object("maps"));
+            let config = format!(
+                "[object.maps]\npath = \"{}\"\nmaps.hash.entries = [{{ key = 0, value = 0 }}, {entry}]\n",
+                object("maps")
+            );
             let report = s.apply(&config).exits(1);
             let (cause, text) = report.fault("object maps");
             assert!(cause == "map" && text.contains(says) && text.contains("entry 2"), "{text}");
@@ -216,7 +227,8 @@ fn an_entry_that_does_not_fit_is_named_and_nothing_is_left() {
         }
         // More than the map holds: the kernel says so.
         let many = (0..9).map(|key| format!("{{ key = {key}, value = 0 }}")).collect::<Vec<_>>().join(", ");
-        let report = s.apply(&format!("[object.maps]\npath = \"{}\"\nmaps.hash.entries = [{many}]\n", object("maps"))).exits(1);
+        let report =
+            s.apply(&format!("[object.maps]\npath = \"{}\"\nmaps.hash.entries = [{many}]\n", object("maps"))).exits(1);
         assert!(report.fault("object maps").1.contains("E2BIG"), "{:#}", report.json);
         assert_eq!(s.pins(), [""; 0]);
     });
@@ -225,13 +237,16 @@ fn an_entry_that_does_not_fit_is_named_and_nothing_is_left() {
 #[test]
 fn a_map_that_is_not_to_be_pinned_lives_with_its_program_alone() {
     sandbox(|s| {
-        let report = s.apply(&table("table_64", "maps.table = { pin = false, entries = [{ key = 1, value = 3 }] }")).exits(0);
+        let report =
+            s.apply(&table("table_64", "maps.table = { pin = false, entries = [{ key = 1, value = 3 }] }")).exits(0);
         assert!(!std::path::Path::new(TABLE).exists());
         let map = report.kernel_id("map table/table");
         let of_program = s.pinned("prog", LOOK)["map_ids"].clone();
         assert!(of_program.as_array().unwrap().iter().any(|id| id.as_u64() == Some(map)), "{of_program}");
         assert_eq!(s.verdict(LOOK), 3);
-        s.apply(&table("table_64", "maps.table = { pin = false, entries = [{ key = 1, value = 3 }] }")).exits(0).nothing_done();
+        s.apply(&table("table_64", "maps.table = { pin = false, entries = [{ key = 1, value = 3 }] }"))
+            .exits(0)
+            .nothing_done();
     });
 }
 
@@ -249,7 +264,9 @@ fn globals_from_the_configuration_change_what_the_program_does() {
             assert_eq!(s.verdict(&start), verdict, "{pick}");
             s.apply(&config).exits(0).nothing_done();
         }
-        for (bad, says) in [("globals.pick = 4294967296", "does not fit into 4 bytes"), ("globals.pickk = 1", "no global \"pickk\"")] {
+        for (bad, says) in
+            [("globals.pick = 4294967296", "does not fit into 4 bytes"), ("globals.pickk = 1", "no global \"pickk\"")]
+        {
             let report = s.apply(&format!("[object.tail]\npath = \"{}\"\n{bad}\n", object("tail"))).exits(1);
             assert!(report.json.to_string().replace("\\\"", "\"").contains(says), "{:#}", report.json);
         }
@@ -261,7 +278,10 @@ fn globals_from_the_configuration_change_what_the_program_does() {
 fn a_program_array_stays_filled_after_bpfboot_is_gone() {
     sandbox(|s| {
         let config = |programs: &str| {
-            format!("[object.tail]\npath = \"{}\"\nglobals.pick = 0\nmaps.jumps.programs = {{ {programs} }}\n", object("tail"))
+            format!(
+                "[object.tail]\npath = \"{}\"\nglobals.pick = 0\nmaps.jumps.programs = {{ {programs} }}\n",
+                object("tail")
+            )
         };
         s.apply(&config("0 = \"pass\"")).exits(0);
         assert_eq!(s.verdict(&format!("{LIVE}/tail/progs/start")), 2);
@@ -281,16 +301,35 @@ fn a_program_array_stays_filled_after_bpfboot_is_gone() {
 fn a_failed_run_leaves_the_program_array_of_the_live_generation_alone() {
     sandbox(|s| {
         let config = |programs: &str, more: &str| {
-            format!("[object.tail]\npath = \"{}\"\nglobals.pick = 0\nmaps.jumps.programs = {{ {programs} }}\n{more}", object("tail"))
+            format!(
+                "[object.tail]\npath = \"{}\"\nglobals.pick = 0\nmaps.jumps.programs = {{ {programs} }}\n{more}",
+                object("tail")
+            )
         };
         s.apply(&config("0 = \"pass\"", "")).exits(0);
         let start = format!("{LIVE}/tail/progs/start");
         assert_eq!(s.verdict(&start), 2);
-        let broken = "[object.z]\npath = \"builtin:edge\"\nprograms.xdp_main = { attach = { xdp = \"no0\", wait = \"1ms\" } }\n";
+        let broken =
+            "[object.z]\npath = \"builtin:edge\"\nprograms.xdp_main = { attach = { xdp = \"no0\", wait = \"1ms\" } }\n";
         s.apply(&config("0 = \"bounce\"", broken)).exits(1);
         assert_eq!(s.verdict(&start), 2, "what was live jumps where it did");
         // An index that left the configuration is empty.
         s.apply(&config("2 = \"bounce\"", "")).exits(0);
         assert_eq!(s.verdict(&start), 1, "nothing is behind index 0");
+    });
+}
+
+#[test]
+fn a_failed_run_leaves_the_entries_of_a_live_map_alone() {
+    sandbox(|s| {
+        let config = |value: u32, more: &str| {
+            table("table_64", &format!("maps.table.entries = [{{ key = 1, value = {value} }}]\n{more}"))
+        };
+        s.apply(&config(2, "")).exits(0);
+        let broken = format!("[object.z]\npath = \"{}\"", object("refused"));
+        s.apply(&config(3, &broken)).exits(1);
+        assert_eq!((s.dump(TABLE), s.verdict(LOOK)), (entries(&[(1, 2)]), 2));
+        s.apply(&config(3, "")).exits(0);
+        assert_eq!((s.dump(TABLE), s.verdict(LOOK)), (entries(&[(1, 3)]), 3));
     });
 }

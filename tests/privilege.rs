@@ -66,10 +66,7 @@ const fn exactly(caps: u64) -> Held {
 fn the_loader_holds_exactly_what_the_plan_needs_in_every_thread() {
     sandbox(|s| {
         mount_fs("tracefs", "/sys/kernel/tracing", "");
-        for (objects, needs) in [
-            (&["slow", "slow_tp"][..], BPF | PERFMON | NET_ADMIN),
-            (&["slow_tp"], BPF | PERFMON),
-        ] {
+        for (objects, needs) in [(&["slow", "slow_tp"][..], BPF | PERFMON | NET_ADMIN), (&["slow_tp"], BPF | PERFMON)] {
             let config: String =
                 objects.iter().map(|name| format!("[object.{name}]\npath = \"{}\"\n", object(name))).collect();
             let mut running = s.start(&config, &["apply"]);
@@ -79,7 +76,9 @@ fn the_loader_holds_exactly_what_the_plan_needs_in_every_thread() {
                 let child = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?.trim().to_owned();
                 let tasks = fs::read_dir(format!("/proc/{child}/task")).ok()?.flatten().map(|task| task.path());
                 let threads: Vec<_> = tasks.filter_map(|task| held(&format!("{}/status", task.display()))).collect();
-                let narrowed = threads.iter().any(|held| held.no_new_privs == 1 && held.effective < SYS_ADMIN << 20 && held.bounding == 0);
+                let narrowed = threads
+                    .iter()
+                    .any(|held| held.no_new_privs == 1 && held.effective < SYS_ADMIN << 20 && held.bounding == 0);
                 (narrowed && threads.len() >= objects.len()).then_some((child, threads))
             });
             assert!(running.runs());
@@ -129,7 +128,8 @@ fn after_the_last_drop_nothing_privileged_is_asked_for() {
             assert!(!matches!(call.name.as_str(), "bpf" | "mount" | "openat2" | "perf_event_open"), "{call:?}");
         }
         // The loader steps down before its first bpf(2) call, and never again up.
-        let loader = traced.calls.iter().find(|call| call.name == "bpf" && call.line.contains("BPF_PROG_LOAD")).unwrap().pid;
+        let loader =
+            traced.calls.iter().find(|call| call.name == "bpf" && call.line.contains("BPF_PROG_LOAD")).unwrap().pid;
         let first = |name: &str| traced.calls.iter().position(|call| call.name == name && call.pid == loader);
         if let (Some(capset), Some(bpf)) = (first("capset"), first("bpf")) {
             assert!(capset < bpf);
@@ -178,7 +178,10 @@ fn three_capabilities_are_enough_to_load_and_attach() {
             Some(("generic", s.pinned("prog", &format!("{LIVE}/edge/progs/xdp_main"))["id"].as_u64().unwrap()))
         );
         let privileges = report.step("privileges")["now"].as_str().unwrap();
-        assert!(privileges.starts_with("CapEff=0 CapPrm=0 CapInh=0") && privileges.ends_with("NoNewPrivs=1"), "{privileges}");
+        assert!(
+            privileges.starts_with("CapEff=0 CapPrm=0 CapInh=0") && privileges.ends_with("NoNewPrivs=1"),
+            "{privileges}"
+        );
         without(s, "-all,+bpf,+perfmon,+net_admin", &config, "apply").exits(0).nothing_done();
     });
 }

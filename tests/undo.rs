@@ -5,7 +5,11 @@ mod common;
 
 use std::{fs, path::Path, process::Command};
 
-use common::{LIVE, Sandbox, mount_fs, net::{Wire, ip, xdp}, object, ok, sandbox};
+use common::{
+    LIVE, Sandbox, mount_fs,
+    net::{Wire, ip, xdp},
+    object, ok, sandbox,
+};
 
 const TTL: &str = "net.ipv4.ip_default_ttl";
 const FIN: &str = "net.ipv4.tcp_fin_timeout";
@@ -73,11 +77,19 @@ fn a_failed_run_leaves_nothing() {
         let more = (guard.was().parse::<u64>().unwrap() + 1).to_string();
         for (last, id) in [
             (format!("[object.refused]\npath = \"{}\"", object("refused")), "program refused/wild"),
-            (format!("[object.z]\npath = \"{}\"\nprograms.count = {{ attach = {{ xdp = \"no0\", wait = \"1ms\" }} }}", object("count_v2")), "object z"),
+            (
+                format!(
+                    "[object.z]\npath = \"{}\"\nprograms.count = {{ attach = {{ xdp = \"no0\", wait = \"1ms\" }} }}",
+                    object("count_v2")
+                ),
+                "object z",
+            ),
         ] {
             let report = s.apply(&everything(s, &switch, &more, &last)).exits(1);
             assert!(report.step(id)["fault"].is_object());
-            for undone in [format!("sysctl {TTL}"), format!("sysctl {MAPS}"), "mount tracefs /sys/kernel/tracing".to_owned()] {
+            for undone in
+                [format!("sysctl {TTL}"), format!("sysctl {MAPS}"), "mount tracefs /sys/kernel/tracing".to_owned()]
+            {
                 assert_eq!(report.status(&undone), "undone", "{undone}");
             }
             as_before(s, &switch, guard.was());
@@ -95,10 +107,18 @@ fn a_failure_in_the_seal_phase_takes_the_commit_back() {
         let config = everything(s, &switch, &more, "").replace("[sysctl]\n", seal);
         let report = s.apply(&config).exits(1);
         assert_eq!(report.fault("sysctl net.ipv4.ip_local_port_range").0, "sysctl");
-        assert!(report.steps().iter().any(|step| step["phase"] == "commit" && step["status"] == "undone"), "{:#}", report.json);
+        assert!(
+            report.steps().iter().any(|step| step["phase"] == "commit" && step["status"] == "undone"),
+            "{:#}",
+            report.json
+        );
         as_before(s, &switch, guard.was());
         // With a generation before it, that one comes back, its links at their old program.
-        s.apply(&format!("[object.count]\npath = \"{}\"\nprograms.count = {{ attach = {{ xdp = \"lo\", mode = \"generic\" }} }}", object("count_v2"))).exits(0);
+        s.apply(&format!(
+            "[object.count]\npath = \"{}\"\nprograms.count = {{ attach = {{ xdp = \"lo\", mode = \"generic\" }} }}",
+            object("count_v2")
+        ))
+        .exits(0);
         let (before, program) = (s.state(), xdp("lo").unwrap());
         s.apply(&config).exits(1);
         assert_eq!((s.state(), xdp("lo").unwrap()), (before, program));
@@ -165,7 +185,10 @@ fn a_key_that_left_the_configuration_goes_back_at_the_next_apply() {
 #[test]
 fn an_object_that_left_the_configuration_is_detached_and_unpinned() {
     sandbox(|s| {
-        let count = format!("[object.count]\npath = \"{}\"\nprograms.count = {{ attach = {{ xdp = \"lo\", mode = \"generic\" }} }}\n", object("count_v1"));
+        let count = format!(
+            "[object.count]\npath = \"{}\"\nprograms.count = {{ attach = {{ xdp = \"lo\", mode = \"generic\" }} }}\n",
+            object("count_v1")
+        );
         let edge = "[object.edge]\npath = \"builtin:edge\"\n";
         s.apply(&(count + edge)).exits(0);
         let kept = s.pinned("prog", &format!("{LIVE}/edge/progs/xdp_main"))["id"].clone();
@@ -183,7 +206,8 @@ fn an_object_that_left_the_configuration_is_detached_and_unpinned() {
 fn a_broken_configuration_keeps_nobody_from_undoing() {
     sandbox(|s| {
         let root = "/sys/fs/bpf/elsewhere";
-        s.apply(&format!("[bpf]\nroot = \"{root}\"\n[sysctl]\n\"{TTL}\" = 77\n[object.edge]\npath = \"builtin:edge\"")).exits(0);
+        s.apply(&format!("[bpf]\nroot = \"{root}\"\n[sysctl]\n\"{TTL}\" = 77\n[object.edge]\npath = \"builtin:edge\""))
+            .exits(0);
         assert!(s.pins().iter().any(|pin| pin.starts_with(root)));
         let report = s.with("this is not toml", &["undo"]).exits(0);
         assert!(report.notes().contains("configuration cannot be read"), "{:#}", report.json);

@@ -10,7 +10,9 @@ use std::{
 };
 
 use common::{
-    LIVE, Sandbox, net::{Wire, ip, xdp}, object, ok, sandbox, wait_for,
+    LIVE, Sandbox,
+    net::{Wire, ip, xdp},
+    object, ok, sandbox, wait_for,
 };
 
 const EDGE: &str = "[object.edge]\npath = \"builtin:edge\"\n";
@@ -23,7 +25,15 @@ fn count(version: &str, attach: &str) -> String {
 /// Puts a program of somebody else on an interface; gives its id.
 fn foreign(s: &Sandbox, interface: &str) -> u64 {
     ok(Command::new("bpftool").args(["prog", "load", &object("count_v1"), "/sys/fs/bpf/foreign"]));
-    ok(Command::new("bpftool").args(["net", "attach", "xdpgeneric", "pinned", "/sys/fs/bpf/foreign", "dev", interface]));
+    ok(Command::new("bpftool").args([
+        "net",
+        "attach",
+        "xdpgeneric",
+        "pinned",
+        "/sys/fs/bpf/foreign",
+        "dev",
+        interface,
+    ]));
     let id = s.pinned("prog", "/sys/fs/bpf/foreign")["id"].as_u64().unwrap();
     assert_eq!(xdp(interface), Some(("generic", id)));
     id
@@ -84,7 +94,10 @@ fn the_mode_asked_for_is_the_mode_that_ip_shows() {
                 // Another mode is another hook: it cannot change without a gap, so it is not changed behind one's back.
                 let other = s.with(EDGE, &["attach", "veth0", "--mode", "native"]).exits(1);
                 let (cause, text) = other.fault("link edge/xdp_main@veth0");
-                assert!(cause == "attach" && text.contains("generic") && text.contains("bpfboot detach veth0"), "{text}");
+                assert!(
+                    cause == "attach" && text.contains("generic") && text.contains("bpfboot detach veth0"),
+                    "{text}"
+                );
                 assert_eq!(xdp("veth0").unwrap().0, "generic");
             }
             s.with(EDGE, &["detach", "veth0"]).exits(0);
@@ -198,7 +211,9 @@ fn row_58_an_interface_that_comes_later_is_waited_for() {
     sandbox(|s| {
         let config = count("count_v1", "attach = { xdp = \"late0\", wait = \"10s\" }");
         let mut running = s.start(&config, &["apply"]);
-        wait_for("the loader to be at work", || s.pins().iter().any(|pin| pin.contains("/stage/count/progs/")).then_some(()));
+        wait_for("the loader to be at work", || {
+            s.pins().iter().any(|pin| pin.contains("/stage/count/progs/")).then_some(())
+        });
         assert!(running.runs() && !s.pins().iter().any(|pin| pin.contains("/live/")), "it waits, and nothing is live");
         let wire = Wire::new(s, "late0");
         let report = running.ends().exits(0);
@@ -212,7 +227,8 @@ fn row_58_an_interface_that_comes_later_is_waited_for() {
 fn row_58_a_missing_interface_fails_if_required_and_degrades_if_optional() {
     sandbox(|s| {
         for wait in ["0ms", "300ms"] {
-            let report = s.apply(&count("count_v1", &format!("attach = {{ xdp = \"no0\", wait = \"{wait}\" }}"))).exits(1);
+            let report =
+                s.apply(&count("count_v1", &format!("attach = {{ xdp = \"no0\", wait = \"{wait}\" }}"))).exits(1);
             let text = report.json.to_string();
             assert!(text.contains("there is no interface no0") && text.contains("ENODEV"), "{text}");
             assert_eq!(s.pins(), [""; 0], "{wait}");

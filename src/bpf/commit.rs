@@ -1,17 +1,19 @@
-//! The flip: links updated in place, then the staged generation becomes the live one in one rename, then the old one
+//! The flip: links updated in place, entries of maps that live on written, then the staged generation becomes the live one in one rename, then the old one
 //! goes. Until the rename a reader sees the old generation whole; after it, the new one whole.
 
 use std::os::fd::{AsFd, OwnedFd};
 
 use super::{
-    plan::BpfPlan,
-    proof::XdpHow,
-    store::{Generation, Shelf},
+    entries::Written,
+    plan::{BpfPlan, ObjectPlan},
+    proof::{How, XdpHow},
+    record::Record,
+    store::{Generation, Shelf, Store},
 };
 use crate::{
     config::PinName,
     error::{Cause, Fault},
-    sys::bpf,
+    sys::{bpf, cpu},
 };
 
 /// One link whose program is replaced.
@@ -28,7 +30,7 @@ struct Swap {
 /// A [`Cause::Attach`] or [`Cause::Pin`] fault; every link is then back at its old program, and the stage still there.
 pub fn commit(plan: &BpfPlan) -> Result<Committed, Fault> {
     let replaced = plan.store.live().path().exists();
-    let mut swapped: Vec<Swap> = Vec::new();
+    let (mut swapped, mut written): (Vec<Swap>, Vec<Written>) = (Vec::new(), Vec::new());
     let result = swaps(plan).and_then(|swaps| {
         for swap in swaps {
             bpf::update_link(swap.link.as_fd(), swap.new.as_fd()).map_err(|e| {
@@ -37,18 +39,20 @@ pub fn commit(plan: &BpfPlan) -> Result<Committed, Fault> {
             })?;
             swapped.push(swap);
         }
+        plan.objects.iter().try_for_each(|object| write_entries(&plan.store, object, &mut written))?;
         plan.store.flip()
     });
     match result {
-        Ok(()) => Ok(Committed { replaced, swapped }),
+        Ok(()) => Ok(Committed { replaced, swapped, written }),
         Err(fault) => {
-            swap_back(&swapped);
+            put_back(&swapped, &written);
             Err(fault)
         }
     }
 }
 
-fn swap_back(swapped: &[Swap]) {
+fn put_back(swapped: &[Swap], written: &[Written]) {
+    written.iter().rev().for_each(Written::put_back);
     for swap in swapped.iter().rev() {
         let _ = swap.old.as_ref().map(|old| bpf::update_link(swap.link.as_fd(), old.as_fd()));
     }
@@ -58,6 +62,7 @@ fn swap_back(swapped: &[Swap]) {
 pub struct Committed {
     replaced: bool,
     swapped: Vec<Swap>,
+    written: Vec<Written>,
 }
 
 impl Committed {
@@ -66,7 +71,7 @@ impl Committed {
     /// # Errors
     /// A [`Cause::Pin`] fault; the new generation is then still live.
     pub fn revert(self, plan: &BpfPlan) -> Result<(), Fault> {
-        swap_back(&self.swapped);
+        put_back(&self.swapped, &self.written);
         let (live, stage) = (plan.store.live(), plan.store.stage());
         match self.replaced {
             true => plan.store.flip(),
@@ -82,6 +87,29 @@ impl Committed {
 pub fn retire(plan: &BpfPlan) -> Result<(), Fault> {
     let old = plan.store.stage();
     if old.path().exists() { plan.store.retire(&old) } else { Ok(()) }
+}
+
+/// Writes the configuration's entries into the maps that an object takes over: one map under both names.
+fn write_entries(store: &Store, object: &ObjectPlan, written: &mut Vec<Written>) -> Result<(), Fault> {
+    let (job, stage) = (&object.job, store.stage());
+    // An optional object that failed is staged as it was before.
+    if Record::read(&stage.object(&job.name)).is_none_or(|record| record.spec != job.spec) {
+        return Ok(());
+    }
+    for (name, wish) in job.maps.iter().filter(|(_, wish)| wish.pin && !wish.entries.is_empty()) {
+        let of_map = |fault: Fault| fault.about(format_args!("object {}: map {name}", job.name));
+        let Ok(pin) = name.parse::<PinName>() else { continue };
+        let open = |generation: &Generation| {
+            let map = bpf::open_pin(&generation.pin(&job.name, Shelf::Maps, &pin)).ok()?;
+            let identity = bpf::map_identity(map.as_fd()).ok()?;
+            Some((map, identity))
+        };
+        let (Some((map, new)), Some((_, old))) = (open(&stage), open(&store.live())) else { continue };
+        if matches!(object.found.how, How::Load(_)) && new.id == old.id {
+            written.push(Written::new(map, &new, &wish.entries, cpu::possible()).map_err(of_map)?);
+        }
+    }
+    Ok(())
 }
 
 fn swaps(plan: &BpfPlan) -> Result<Vec<Swap>, Fault> {

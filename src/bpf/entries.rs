@@ -1,6 +1,9 @@
 //! Entries of maps whose sizes are known only at run time: written from the configuration, or copied from an old map.
 
-use std::{io, os::fd::BorrowedFd};
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
 
 use aya_obj::generated::bpf_map_type as T;
 
@@ -22,17 +25,62 @@ fn value_bytes(map: &MapIdentity, cpus: u32) -> (usize, usize) {
     }
 }
 
-/// Writes the configuration's entries.
+/// Writes the configuration's entries into a map that nobody uses yet.
 ///
 /// # Errors
 /// A [`Cause::Map`] fault that names the entry.
 pub fn write(fd: BorrowedFd<'_>, map: &MapIdentity, entries: &[(Data, Data)], cpus: u32) -> Result<(), Fault> {
+    write_each(fd, map, entries, cpus, &mut |_| {})
+}
+
+/// Entries of a live map that were written, as they were before.
+pub struct Written {
+    map: OwnedFd,
+    before: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+}
+
+impl Written {
+    /// Writes the configuration's entries into a live map.
+    ///
+    /// # Errors
+    /// As [`write`]; the map is then as it was.
+    pub fn new(map: OwnedFd, identity: &MapIdentity, entries: &[(Data, Data)], cpus: u32) -> Result<Self, Fault> {
+        let (stride, copies) = value_bytes(identity, cpus);
+        let mut before = Vec::new();
+        let result = write_each(map.as_fd(), identity, entries, cpus, &mut |key| {
+            let mut old = vec![0; stride * copies];
+            let there = bpf::read_entry(map.as_fd(), key, &mut old).unwrap_or(false);
+            before.push((key.to_vec(), there.then_some(old)));
+        });
+        let written = Self { map, before };
+        result.inspect_err(|_| written.put_back()).map(|()| written)
+    }
+
+    /// Makes the map what it was.
+    pub fn put_back(&self) {
+        for (key, value) in self.before.iter().rev() {
+            let _ = match value {
+                Some(value) => bpf::write_entry(self.map.as_fd(), key, value),
+                None => bpf::delete_entry(self.map.as_fd(), key),
+            };
+        }
+    }
+}
+
+fn write_each(
+    fd: BorrowedFd<'_>,
+    map: &MapIdentity,
+    entries: &[(Data, Data)],
+    cpus: u32,
+    look: &mut dyn FnMut(&[u8]),
+) -> Result<(), Fault> {
     let (stride, copies) = value_bytes(map, cpus);
     for (number, (key, value)) in entries.iter().enumerate() {
         let misfit = |which: &str, why| Fault::new(Cause::Map, format!("entry {}: its {which}: {why}", number + 1));
         let key = sized(key, map.key_size as usize).map_err(|why| misfit("key", why))?;
         let mut copy = sized(value, map.value_size as usize).map_err(|why| misfit("value", why))?;
         copy.resize(stride, 0);
+        look(&key);
         bpf::write_entry(fd, &key, &copy.repeat(copies)).map_err(|e| Fault::io(Cause::Map, format!("write entry {}", number + 1), &e))?;
     }
     Ok(())

@@ -95,6 +95,7 @@ pub fn open(job: &Job, store: &Store, machine: Machine, kernel_btf: &KernelBtf) 
         let wish = job.maps.get(name).cloned().unwrap_or_default();
         maps.push(make(job, store, machine, btf.as_ref(), name, map, &wish)?);
     }
+    fill_maps_of_maps(job, &maps)?;
     let text: HashSet<usize> = object.functions.keys().map(|(section, _)| *section).collect();
     let places = defined.iter().zip(&maps).map(|((name, map), made)| (name.as_str(), made.fd.as_raw_fd(), map));
     object.relocate_maps(places, &text).map_err(|error| of_relocation(&error))?;
@@ -191,7 +192,10 @@ fn make(
         None => String::new(),
     };
     if !wish.entries.is_empty() {
-        entries::write(fd.as_fd(), &identity, &wish.entries, machine.cpus).map_err(of_map)?;
+        // What is live is written at the commit: until then nothing of this run may show in it.
+        if !matches!(fate, Some(Fate::Reuse | Fate::ReuseWithSize(_))) {
+            entries::write(fd.as_fd(), &identity, &wish.entries, machine.cpus).map_err(of_map)?;
+        }
         let separator = if note.is_empty() { "" } else { "; " };
         note = format!("{note}{separator}{} entries written", wish.entries.len());
     }
@@ -200,9 +204,9 @@ fn make(
 
 /// What becomes of a map that the live generation holds under this name; `None` when it holds none that could serve.
 fn fate_of(job: &Job, name: &str, wish: &MapWish, wanted: Layout, live: &Path) -> Result<Option<Fate>, Fault> {
-    // A program array that we fill is made anew: written in place, it would send what is live to the new programs at
-    // once. Maps of globals belong to one load: constants are frozen, and variables start afresh.
-    if holds_globals(name) || !wish.programs.is_empty() || live.symlink_metadata().is_err() {
+    // A map of programs or maps that we fill is made anew: written in place, it would send what is live to the new
+    // ones at once. Maps of globals belong to one load: constants are frozen, and variables start afresh.
+    if holds_globals(name) || !wish.programs.is_empty() || job.inner_maps.contains_key(name) || live.symlink_metadata().is_err() {
         return Ok(None);
     }
     let pinned = Layout::pinned(&identity_of(live)?.1);
@@ -248,6 +252,20 @@ fn fill_globals(fd: &OwnedFd, map: &aya_obj::Map) -> Result<(), Fault> {
     }
     if map.section_kind() == EbpfSectionKind::Rodata {
         freeze_map(fd.as_fd()).map_err(|e| Fault::io(Cause::Map, "freeze the constants", &e))?;
+    }
+    Ok(())
+}
+
+/// Puts into maps of maps what their source declares.
+fn fill_maps_of_maps(job: &Job, maps: &[OpenedMap]) -> Result<(), Fault> {
+    let find = |name: &str| maps.iter().find(|map| map.name.as_str() == name);
+    for (name, slots) in &job.inner_maps {
+        for (index, inner) in slots {
+            let (Some(outer), Some(map)) = (find(name), find(inner)) else { continue };
+            let value = (map.fd.as_raw_fd() as u32).to_ne_bytes();
+            bpf::write_entry(outer.fd.as_fd(), &index.to_ne_bytes(), &value)
+                .map_err(|e| Fault::io(Cause::Map, format!("map {name}: put map {inner} at index {index}"), &e))?;
+        }
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 pub mod net;
+pub mod ring;
 pub mod trace;
 
 use std::{
@@ -10,7 +11,10 @@ use std::{
     fmt::Write as _,
     fs::{self, File},
     io::Write as _,
-    os::unix::{fs::{MetadataExt, PermissionsExt}, process::ExitStatusExt},
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt},
+        process::ExitStatusExt,
+    },
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -199,7 +203,8 @@ impl Sandbox {
     /// The sum over all CPUs of the u64 at an index of a pinned per-CPU array.
     pub fn counter(&self, path: &str, index: u32) -> u64 {
         let entries = self.dump(path);
-        let values = entries.get(&index.to_ne_bytes().to_vec()).unwrap_or_else(|| panic!("no index {index} in {path}"));
+        let values =
+            entries.get(index.to_ne_bytes().as_slice()).unwrap_or_else(|| panic!("no index {index} in {path}"));
         values.iter().map(|value| u64::from_ne_bytes(value.as_slice().try_into().unwrap())).sum()
     }
 
@@ -254,7 +259,10 @@ impl Sandbox {
                 }
                 Some("maps") => {
                     let map = self.pinned("map", path);
-                    format!("{} {} {} {} {}", map["type"], map["bytes_key"], map["bytes_value"], map["max_entries"], map["flags"])
+                    format!(
+                        "{} {} {} {} {}",
+                        map["type"], map["bytes_key"], map["bytes_value"], map["max_entries"], map["flags"]
+                    )
                 }
                 Some("links") => {
                     let link = self.pinned("link", path);

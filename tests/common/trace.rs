@@ -26,7 +26,9 @@ pub struct Call {
 impl Call {
     /// Whether it succeeded.
     pub fn succeeded(&self) -> bool {
-        self.line.rsplit_once(" = ").is_some_and(|(_, result)| !result.trim_start().starts_with('-') && !result.starts_with('?'))
+        self.line
+            .rsplit_once(" = ")
+            .is_some_and(|(_, result)| !result.trim_start().starts_with('-') && !result.starts_with('?'))
     }
 }
 
@@ -55,10 +57,10 @@ fn parse(log: &str) -> Vec<Call> {
             if let Some(call) = open {
                 call.line = call.line.replace(" <unfinished ...>", "") + tail;
             }
-        } else if let Some((name, _)) = rest.split_once('(') {
-            if name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
-                calls.push(Call { pid, name: name.to_owned(), line: rest.to_owned() });
-            }
+        } else if let Some((name, _)) = rest.split_once('(')
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        {
+            calls.push(Call { pid, name: name.to_owned(), line: rest.to_owned() });
         }
     }
     calls
