@@ -201,8 +201,10 @@ pub fn errno_text(errno: i32) -> String {
     if errno == 524 {
         return "Operation not supported by the kernel (ENOTSUPP 524)".into();
     }
-    let errno = nix::errno::Errno::from_raw(errno);
-    format!("{} ({errno:?})", errno.desc())
+    // The texts are the C library's, which has them anyway; only std's own words behind them are not wanted.
+    let text = std::io::Error::from_raw_os_error(errno).to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    format!("{text} ({:?})", nix::errno::Errno::from_raw(errno))
 }
 
 #[cfg(test)]

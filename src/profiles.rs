@@ -26,6 +26,9 @@ impl Profile {
     /// Every profile, in the order of the documentation.
     pub const ALL: [Self; 4] = [Self::Core, Self::Network, Self::Tracing, Self::Guide];
 
+    /// The names of all, as messages list them.
+    pub const NAMES: &str = "core, network, tracing, guide";
+
     /// Its name in `profiles = [...]`.
     pub const fn name(self) -> &'static str {
         match self {
@@ -54,53 +57,38 @@ impl Profile {
     }
 
     /// Its keys, in the order in which they are written.
-    pub const fn keys(self) -> &'static [Entry] {
-        match self {
+    pub fn keys(self) -> Vec<Entry> {
+        let mut lines = match self {
             Self::Core => ours::CORE,
             Self::Network => ours::NETWORK,
             Self::Tracing => ours::TRACING,
             Self::Guide => guide::GUIDE,
         }
-    }
-}
-
-/// What a profile wants of a key.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum StaticGoal {
-    /// Exactly this text.
-    Set(&'static str),
-    /// Each field at least this.
-    AtLeast(&'static [i64]),
-    /// Each field at most this.
-    AtMost(&'static [i64]),
-}
-
-impl StaticGoal {
-    /// As the configuration has it.
-    pub fn goal(self) -> Goal {
-        match self {
-            Self::Set(text) => Goal::Set(text.to_owned()),
-            Self::AtLeast(fields) => Goal::AtLeast(fields.to_vec()),
-            Self::AtMost(fields) => Goal::AtMost(fields.to_vec()),
+        .lines();
+        let mut keys = Vec::new();
+        while let (Some(setting), Some(why)) = (lines.next(), lines.next()) {
+            let guide = if self == Self::Guide { lines.next().unwrap_or_default() } else { "" };
+            keys.extend(Entry::new(setting, why, guide));
         }
+        keys
     }
 }
 
-/// One key of a profile.
+/// One key of a profile. (The profiles are text that is read when it is asked for: as a table of constants each word
+/// of it would cost 40 bytes more.)
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
     /// The key, dotted.
     pub key: &'static str,
-    /// What to reach.
-    pub goal: StaticGoal,
+    /// The value.
+    pub value: &'static str,
+    /// A better value stays.
+    pub at_least: bool,
     /// Written after our own load.
     pub seal: bool,
-    /// Absence is a note.
-    pub if_available: bool,
-    /// How much depends on it.
-    pub must: Must,
     /// The value may weaken the machine. A profile cannot accept that: where [`crate::tune::is_refusal`] says so, the
     /// step is skipped, and the fault's `mend` is the line with which the user accepts it.
+    #[allow(dead_code, reason = "the tests hold it against the judgement")]
     pub insecure: bool,
     /// One sentence on why it is here.
     pub why: &'static str,
@@ -109,22 +97,27 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// A key of ours. Missing, it is a note; failed, the run is degraded, since programs run without it.
-    const fn ours(key: &'static str, goal: StaticGoal, why: &'static str) -> Self {
-        Self { key, goal, seal: false, if_available: true, must: Must::Optional, insecure: false, why, guide: "" }
+    /// A setting as `key = value`, `key >= value`, and `; seal` or `; insecure` behind it.
+    fn new(setting: &'static str, why: &'static str, guide: &'static str) -> Option<Self> {
+        let (setting, mark) = setting.split_once("; ").unwrap_or((setting, ""));
+        let (key, value) = setting.split_once("= ")?;
+        let at_least = key.ends_with('>');
+        let key = key.split(' ').next()?;
+        Some(Self { key, value, at_least, seal: mark == "seal", insecure: mark == "insecure", why, guide })
     }
 
-    /// A key of the guide.
-    const fn guide(key: &'static str, value: &'static str, why: &'static str, guide: &'static str) -> Self {
-        Self { must: Must::BestEffort, guide, ..Self::ours(key, StaticGoal::Set(value), why) }
+    /// As the configuration has it.
+    pub fn goal(&self) -> Goal {
+        if self.at_least {
+            Goal::AtLeast(self.value.split(' ').filter_map(|field| field.parse().ok()).collect())
+        } else {
+            Goal::Set(self.value.to_owned())
+        }
     }
 
-    const fn sealed(self) -> Self {
-        Self { seal: true, ..self }
-    }
-
-    const fn insecure(self) -> Self {
-        Self { insecure: true, ..self }
+    /// A key of ours that failed degrades the run, since programs run without it. The guide's are best effort.
+    pub const fn must(&self) -> Must {
+        if self.guide.is_empty() { Must::Optional } else { Must::BestEffort }
     }
 }
 
@@ -151,6 +144,7 @@ mod tests {
             assert!(profile.summary().ends_with('.'));
         }
         assert_eq!(Profile::from_name("fast"), None);
+        assert_eq!(Profile::NAMES, Profile::ALL.map(Profile::name).join(", "));
     }
 
     #[test]
@@ -163,15 +157,9 @@ mod tests {
                 assert!(!entry.why.is_empty() && entry.why.len() < 240, "{}", entry.key);
                 assert_eq!(entry.guide.is_empty(), profile != Profile::Guide, "{}", entry.key);
                 // No goal is refused for its range or form.
-                let was = match entry.goal {
-                    StaticGoal::Set(text) => text.to_owned(),
-                    StaticGoal::AtLeast(fields) | StaticGoal::AtMost(fields) => {
-                        fields.iter().map(i64::to_string).collect::<Vec<_>>().join(" ")
-                    }
-                };
-                let seen = Seen { current: Some(&was), partner: Some(2) };
+                let seen = Seen { current: Some(entry.value), partner: Some(2) };
                 assert!(
-                    matches!(judge(&key, &entry.goal.goal(), seen, Ask::default()), Verdict::Already { .. }),
+                    matches!(judge(&key, &entry.goal(), seen, Ask::default()), Verdict::Already { .. }),
                     "{}",
                     entry.key
                 );
@@ -183,9 +171,9 @@ mod tests {
     #[test]
     fn the_default_finds_nothing_wrong_on_this_kernel() {
         let facts = Facts::gather();
-        for entry in Profile::Core.keys().iter().chain(Profile::Tracing.keys()) {
-            assert!(entry.if_available && !entry.insecure, "{}", entry.key);
-            match survey(&entry.key.parse().unwrap(), &entry.goal.goal(), Ask::default(), &facts) {
+        for entry in Profile::Core.keys().into_iter().chain(Profile::Tracing.keys()) {
+            assert!(!entry.insecure, "{}", entry.key);
+            match survey(&entry.key.parse().unwrap(), &entry.goal(), Ask::default(), &facts) {
                 Verdict::Blocked(fault) => {
                     assert!(
                         is_absence(&fault) || facts.euid != 0 || facts.proc_sys_read_only,
@@ -201,7 +189,7 @@ mod tests {
     #[test]
     fn the_guide_never_opens_the_machine_by_itself() {
         let keys = Profile::Guide.keys();
-        let goal_of = |name: &str| keys.iter().find(|entry| entry.key == name).unwrap().goal.goal();
+        let goal_of = |name: &str| keys.iter().find(|entry| entry.key == name).unwrap().goal();
         for (name, other, was) in [
             ("kernel.kptr_restrict", "kernel.perf_event_paranoid", "1"),
             ("kernel.perf_event_paranoid", "kernel.kptr_restrict", "2"),

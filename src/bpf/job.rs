@@ -1,7 +1,6 @@
 //! What is to be done with one object: the wish of the configuration, held against the shape of the file.
 
 use std::{
-    collections::BTreeMap,
     hash::{Hash, Hasher},
     path::PathBuf,
     time::Duration,
@@ -17,7 +16,7 @@ use super::{
     values::{self, Slots},
 };
 use crate::{
-    config::{AttachWish, Data, IfName, MapWish, ObjectWish, OnMismatch, PinName, ProgramWish, XdpMode},
+    config::{AttachWish, Data, IfName, MapWish, ObjectWish, OnMismatch, PinName, ProgramWish, Table, XdpMode},
     error::{Cause, Fault},
     sys::cpu,
 };
@@ -38,7 +37,7 @@ pub struct Job {
     /// BTF of the target kernel, where it is not the running one's.
     pub btf: Option<PathBuf>,
     /// Its maps, with their settings.
-    pub maps: BTreeMap<String, MapWish>,
+    pub maps: Table<String, MapWish>,
     /// What its maps of maps hold, as its source declares.
     pub inner_maps: Slots,
     /// Whether making its maps takes CAP_NET_ADMIN.
@@ -211,7 +210,7 @@ fn absent<'a>(what: &str, name: &str, there: impl Iterator<Item = &'a str>) -> F
 
 fn programs(wish: &ObjectWish, shape: &Shape) -> Result<(Vec<ProgramJob>, Vec<XdpJob>), Fault> {
     let names = || shape.programs.iter().map(|p| p.name.as_str());
-    if let Some(missing) = wish.programs.iter().flat_map(BTreeMap::keys).find(|name| !names().any(|n| n == *name)) {
+    if let Some(missing) = wish.programs.iter().flat_map(Table::keys).find(|name| !names().any(|n| n == *name)) {
         return Err(absent("program", missing, names()));
     }
     let whole = ProgramWish::default();
@@ -285,7 +284,7 @@ const fn fits(kind: Kind, wish: &AttachWish) -> bool {
     )
 }
 
-fn maps(wish: &ObjectWish, shape: &Shape, mut declared: Slots) -> Result<BTreeMap<String, MapWish>, Fault> {
+fn maps(wish: &ObjectWish, shape: &Shape, mut declared: Slots) -> Result<Table<String, MapWish>, Fault> {
     if let Some(missing) = wish.maps.keys().find(|name| !shape.maps.contains(name)) {
         return Err(absent("map", missing, shape.maps.iter().map(String::as_str)));
     }
@@ -298,7 +297,7 @@ fn maps(wish: &ObjectWish, shape: &Shape, mut declared: Slots) -> Result<BTreeMa
     let settled = |name: &String| {
         let mut map = wish.maps.get(name).cloned().unwrap_or_default();
         if map.programs.is_empty() {
-            map.programs = declared.remove(name).unwrap_or_default();
+            map.programs = declared.get_mut(name).map(std::mem::take).unwrap_or_default();
         }
         (name.clone(), map)
     };

@@ -1,7 +1,7 @@
 //! Initial values of maps that the source declares, `__array(values, …) = { … }`: the programs of a program array and
 //! the maps in a map of maps. The file holds them as relocations of `.maps`, which aya leaves out.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::borrow::Cow;
 
 use object::{
     Endianness, SectionIndex, SymbolIndex,
@@ -14,10 +14,13 @@ use super::{
     elf::{damaged, header},
     rewrite::{File, section_range},
 };
-use crate::error::{Cause, Fault};
+use crate::{
+    config::Table,
+    error::{Cause, Fault},
+};
 
 /// By map, what is behind each index.
-pub type Slots = BTreeMap<String, BTreeMap<u32, String>>;
+pub type Slots = Table<String, Table<u32, String>>;
 
 /// What the maps of an object are to begin with.
 #[derive(Clone, Debug, Default)]
@@ -85,7 +88,9 @@ pub fn take<'a>(bytes: Cow<'a, [u8]>) -> Result<(Cow<'a, [u8]>, Values), Fault> 
                 }
                 name => name,
             };
-            slots.entry(declared.map.clone()).or_default().insert(index as u32, name);
+            slots.change(declared.map.clone(), |slots| {
+                slots.insert(index as u32, name);
+            });
         }
     }
     if edited == btf {

@@ -4,7 +4,6 @@
 //! in /usr/lib; a link to /dev/null or an empty file masks that name; what survives is applied in order of file name.
 
 use std::{
-    collections::BTreeMap,
     ffi::OsString,
     fs::{self, File, Metadata, OpenOptions},
     io::{self, Read},
@@ -12,7 +11,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::mistake::{Mistake, Mistakes, plain};
+use super::{
+    Table,
+    mistake::{Mistake, Mistakes, plain},
+};
 use crate::error::errno_text;
 
 /// The drop-in directories, the weakest first.
@@ -62,7 +64,7 @@ pub fn gather(sources: &Sources<'_>, dirs: &[&Path], mistakes: &mut Mistakes) ->
     if drop_ins.is_empty() && mistakes.total == 0 {
         found.texts.push(Text { label: "embedded default".to_owned(), text: DEFAULT.to_owned() });
     }
-    for paths in drop_ins.into_values() {
+    for (_, paths) in drop_ins {
         take_drop_in(paths, owner, &mut found, mistakes);
     }
     found
@@ -95,14 +97,14 @@ fn named_files(files: &[PathBuf], owner: Option<u32>, mistakes: &mut Mistakes) -
 }
 
 /// The drop-ins by file name, each with its paths from the weakest to the strongest directory.
-fn list(dirs: &[&Path], notes: &mut Vec<String>, mistakes: &mut Mistakes) -> BTreeMap<OsString, Vec<PathBuf>> {
-    let mut names: BTreeMap<OsString, Vec<PathBuf>> = BTreeMap::new();
+fn list(dirs: &[&Path], notes: &mut Vec<String>, mistakes: &mut Mistakes) -> Table<OsString, Vec<PathBuf>> {
+    let mut names: Table<OsString, Vec<PathBuf>> = Table::default();
     for dir in dirs {
         let entries = match fs::read_dir(dir) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => {
-                mistakes.push(Mistake::whole(&label(dir), format!("cannot be listed: {}", says(&error)), ""));
+                mistakes.push(Mistake::whole(&label(dir), &format!("cannot be listed: {}", says(&error)), ""));
                 continue;
             }
         };
@@ -110,7 +112,7 @@ fn list(dirs: &[&Path], notes: &mut Vec<String>, mistakes: &mut Mistakes) -> BTr
             match entry {
                 Ok(entry) => sort_in(entry.file_name(), dir, &mut names, notes),
                 Err(error) => {
-                    mistakes.push(Mistake::whole(&label(dir), format!("cannot be listed: {}", says(&error)), ""));
+                    mistakes.push(Mistake::whole(&label(dir), &format!("cannot be listed: {}", says(&error)), ""));
                     break;
                 }
             }
@@ -119,7 +121,7 @@ fn list(dirs: &[&Path], notes: &mut Vec<String>, mistakes: &mut Mistakes) -> BTr
     names
 }
 
-fn sort_in(name: OsString, dir: &Path, names: &mut BTreeMap<OsString, Vec<PathBuf>>, notes: &mut Vec<String>) {
+fn sort_in(name: OsString, dir: &Path, names: &mut Table<OsString, Vec<PathBuf>>, notes: &mut Vec<String>) {
     let bytes = name.as_encoded_bytes();
     // Hidden files are an editor's locks and swap files.
     if bytes.starts_with(b".") {
@@ -127,7 +129,7 @@ fn sort_in(name: OsString, dir: &Path, names: &mut BTreeMap<OsString, Vec<PathBu
     }
     let path = dir.join(&name);
     if bytes.ends_with(b".toml") {
-        names.entry(name).or_default().push(path);
+        names.change(name, |paths| paths.push(path));
     } else {
         notes.push(format!("{} is not read: its name does not end in .toml", label(&path)));
     }
@@ -166,7 +168,7 @@ enum Bytes {
 /// Opens once, and judges what was opened: a path could change between a look and an open.
 fn read_file(path: &Path, label: &str, owner: Option<u32>) -> Result<Bytes, Mistake> {
     let failed =
-        |what: &str, error: &io::Error| Mistake::whole(label, format!("cannot be {what}: {}", says(error)), "");
+        |what: &str, error: &io::Error| Mistake::whole(label, &format!("cannot be {what}: {}", says(error)), "");
     // O_NONBLOCK: a FIFO without a writer must not hold up the boot. O_NOCTTY: a terminal must not become ours.
     let file = OpenOptions::new()
         .read(true)
@@ -198,11 +200,11 @@ fn read_file(path: &Path, label: &str, owner: Option<u32>) -> Result<Bytes, Mist
 }
 
 fn not_regular(label: &str, what: &str) -> Mistake {
-    Mistake::whole(label, format!("is {what}, not a regular file"), "to read a pipe, use --config -")
+    Mistake::whole(label, &format!("is {what}, not a regular file"), "to read a pipe, use --config -")
 }
 
 fn too_long(label: &str) -> Mistake {
-    Mistake::whole(label, format!("is longer than {MAX_BYTES} bytes"), "split it into several files")
+    Mistake::whole(label, &format!("is longer than {MAX_BYTES} bytes"), "split it into several files")
 }
 
 /// Whoever can write the configuration can load code into the kernel: only root may.
@@ -210,14 +212,14 @@ fn trusted(meta: &Metadata, own: u32, label: &str) -> Result<(), Mistake> {
     let (uid, mode) = (meta.uid(), meta.mode());
     if uid != 0 && uid != own {
         let hint = format!("mend it with: chown root {label}; or pass --allow-untrusted");
-        return Err(Mistake::whole(label, format!("belongs to user {uid}, not to root"), hint));
+        return Err(Mistake::whole(label, &format!("belongs to user {uid}, not to root"), &hint));
     }
     if mode & 0o022 != 0 {
         let what = format!("can be written by others than its owner (mode {:04o})", mode & 0o7777);
         return Err(Mistake::whole(
             label,
-            what,
-            format!("mend it with: chmod go-w {label}; or pass --allow-untrusted"),
+            &what,
+            &format!("mend it with: chmod go-w {label}; or pass --allow-untrusted"),
         ));
     }
     Ok(())
@@ -227,7 +229,7 @@ fn trusted(meta: &Metadata, own: u32, label: &str) -> Result<(), Mistake> {
 fn read_capped<R: Read>(from: R, label: &str) -> Result<Vec<u8>, Mistake> {
     let mut bytes = Vec::new();
     if let Err(error) = from.take(MAX_BYTES + 1).read_to_end(&mut bytes) {
-        return Err(Mistake::whole(label, format!("cannot be read: {}", says(&error)), ""));
+        return Err(Mistake::whole(label, &format!("cannot be read: {}", says(&error)), ""));
     }
     if bytes.len() as u64 > MAX_BYTES {
         return Err(too_long(label));
@@ -240,7 +242,7 @@ fn utf8(label: &str, bytes: Vec<u8>) -> Result<String, Mistake> {
         let good = error.utf8_error().valid_up_to();
         let bad = error.as_bytes().get(good).copied().unwrap_or_default();
         let before = error.as_bytes().get(..good).and_then(|bytes| str::from_utf8(bytes).ok()).unwrap_or_default();
-        Mistake::at(label, before, good, good, format!("byte 0x{bad:02x} is not UTF-8"), String::new())
+        Mistake::at(label, before, good, good, &format!("byte 0x{bad:02x} is not UTF-8"), "")
     })?;
     Ok(match text.strip_prefix('\u{feff}') {
         Some(rest) => rest.to_owned(),

@@ -1,10 +1,10 @@
 //! Many files, one configuration: of each name, the last file's setting wins, and a note says which file that was.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use super::{
     Config, Data, FsKind, KnobWish, LimitWish, MapWish, MountWish, ObjectSource, ObjectWish, OnMismatch, Origin,
-    PinName, ProgramWish, SysctlWish,
+    PinName, ProgramWish, SysctlWish, Table,
     mistake::{Mistake, Mistakes},
 };
 use crate::profiles::Profile;
@@ -79,8 +79,8 @@ pub struct Merge {
     /// What was said, in the order to apply it; a winner leaves a hole where the loser was.
     said: Vec<Option<Said>>,
     /// Where each name stands in it.
-    places: BTreeMap<String, usize>,
-    objects: BTreeMap<PinName, Mistake>,
+    places: Table<String, usize>,
+    objects: Table<PinName, Mistake>,
     /// Which file won over which.
     pub notes: Vec<String>,
 }
@@ -89,18 +89,20 @@ impl Merge {
     /// Adds a file.
     pub fn add(&mut self, draft: Draft) {
         for (name, mistake) in draft.objects {
-            self.objects.entry(name).or_insert(mistake);
+            if self.objects.get(&name).is_none() {
+                self.objects.insert(name, mistake);
+            }
         }
         for said in draft.said {
-            let place = self.places.entry(said.name.clone()).or_insert(usize::MAX);
-            if let Some(old) = self.said.get_mut(*place) {
+            let place = self.places.get(&said.name).copied();
+            if let Some(old) = place.and_then(|place| self.said.get_mut(place)) {
                 // The same again is no news, and leaves the first origin.
                 match old.take_if(|old| old.setting != said.setting) {
                     Some(old) => self.notes.push(format!("{}: {} wins over {}", said.name, said.origin, old.origin)),
                     None => continue,
                 }
             }
-            *place = self.said.len();
+            self.places.insert(said.name.clone(), self.said.len());
             self.said.push(Some(said));
         }
     }
@@ -134,8 +136,8 @@ fn empty_object(name: &PinName, first: &Mistake) -> ObjectWish {
         on_mismatch: OnMismatch::default(),
         optional: false,
         btf: None,
-        maps: BTreeMap::new(),
-        globals: BTreeMap::new(),
+        maps: Table::default(),
+        globals: Table::default(),
         programs: None,
         origin: format!("{}:{}", first.file, first.line),
     }

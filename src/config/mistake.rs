@@ -26,12 +26,14 @@ pub struct Mistake {
 
 impl Mistake {
     /// A mistake of a whole file or directory.
-    pub fn whole(file: &str, what: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { file: plain(file), line: 0, col: 0, what: what.into(), hint: hint.into(), snippet: String::new() }
+    #[inline(never)]
+    pub fn whole(file: &str, what: &str, hint: &str) -> Self {
+        let [what, hint] = [what, hint].map(str::to_owned);
+        Self { file: plain(file), line: 0, col: 0, what, hint, snippet: String::new() }
     }
 
     /// A mistake at the bytes `start..end` of a text.
-    pub fn at(file: &str, text: &str, start: usize, end: usize, what: String, hint: String) -> Self {
+    pub fn at(file: &str, text: &str, start: usize, end: usize, what: &str, hint: &str) -> Self {
         let before = text.get(..start).unwrap_or(text);
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
         let in_line = before.get(line_start..).unwrap_or_default();
@@ -141,18 +143,23 @@ pub fn plain(text: &str) -> String {
     out
 }
 
+/// The words of a list as messages show it. One text and not a table of them: the address of each would be 40 bytes.
+pub fn words(list: &str) -> impl Iterator<Item = &str> {
+    list.split(", ")
+}
+
 /// The word in `known` that `word` was probably meant to be.
-pub fn did_you_mean<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+pub fn did_you_mean<'k>(word: &str, known: &'k str) -> Option<&'k str> {
     // Long words are noise, and the distance costs the product of the lengths.
     if word.len() > 40 {
         return None;
     }
-    let (distance, best) = known.iter().map(|known| (distance(word, known), *known)).min_by_key(|(d, _)| *d)?;
+    let (distance, best) = words(known).map(|known| (distance(word, known), known)).min_by_key(|(d, _)| *d)?;
     (distance <= 1 + best.len() / 4 && distance < best.len()).then_some(best)
 }
 
 /// How many letters must be changed, added or dropped to make one word of the other (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
+pub fn distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.bytes().enumerate() {
         let mut diagonal = i;
@@ -177,30 +184,30 @@ mod tests {
     #[test]
     fn the_place_is_shown() {
         let text = "a = 1\n\tmax-entrys = 5 # é\n";
-        let mistake = Mistake::at("x.toml", text, 7, 17, "unknown".into(), "did you".into());
+        let mistake = Mistake::at("x.toml", text, 7, 17, "unknown", "did you");
         assert_eq!(mistake.to_string(), "x.toml:2:2: unknown; did you\n     max-entrys = 5 # é\n     ^^^^^^^^^^");
-        let end = Mistake::at("x.toml", "a", 1, 1, "end".into(), String::new());
+        let end = Mistake::at("x.toml", "a", 1, 1, "end", "");
         assert_eq!(end.to_string(), "x.toml:1:2: end\n    a\n     ^");
     }
 
     #[test]
     fn nothing_from_a_file_reaches_the_terminal_raw() {
         let text = "a\u{1b}[2J\u{202e}\u{0} = 1";
-        let shown = Mistake::at(text, text, 0, 1, plain(text), String::new()).to_string();
+        let shown = Mistake::at(text, text, 0, 1, &plain(text), "").to_string();
         assert!(!shown.contains(['\u{1b}', '\u{202e}', '\u{0}']), "{shown:?}");
     }
 
     #[test]
     fn long_lines_are_cut_around_the_place() {
         let text = format!("{}X{}", "a".repeat(5000), "b".repeat(5000));
-        let mistake = Mistake::at("x", &text, 5000, 5001, String::new(), String::new());
+        let mistake = Mistake::at("x", &text, 5000, 5001, "", "");
         assert_eq!(mistake.col, 5001);
         assert!(mistake.snippet.len() < 300 && mistake.snippet.contains('X'));
     }
 
     #[test]
     fn meant_words_are_found() {
-        let known = ["max-entries", "pin", "entries", "programs"];
+        let known = "max-entries, pin, entries, programs";
         for (typo, meant) in [
             ("max-entrys", Some("max-entries")),
             ("max_entries", Some("max-entries")),
@@ -209,7 +216,7 @@ mod tests {
             ("colour", None),
             ("", None),
         ] {
-            assert_eq!(did_you_mean(typo, &known), meant, "{typo}");
+            assert_eq!(did_you_mean(typo, known), meant, "{typo}");
         }
     }
 

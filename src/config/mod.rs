@@ -7,16 +7,17 @@ pub mod find;
 pub mod merge;
 pub mod mistake;
 pub mod parse;
+pub mod table;
 pub mod types;
 
 use std::{
-    collections::BTreeMap,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 pub use find::Sources;
-pub use mistake::{Mistake, Mistakes};
+pub use mistake::Mistakes;
+pub use table::Table;
 pub use types::{FsKind, IfName, KnobPath, PinName, SysctlKey};
 
 use crate::profiles::Profile;
@@ -60,7 +61,7 @@ pub struct Config {
     /// `[bpf]`.
     pub bpf: BpfSettings,
     /// `[object.NAME]`, by name.
-    pub objects: BTreeMap<PinName, ObjectWish>,
+    pub objects: Table<PinName, ObjectWish>,
     /// What the reader of a report should know about how the files were merged: overrides, masked files.
     pub notes: Vec<String>,
     /// The files that were read, in order; `embedded default` when there was none.
@@ -180,10 +181,7 @@ pub struct BpfSettings {
 
 impl Default for BpfSettings {
     fn default() -> Self {
-        Self {
-            root: PathBuf::from("/sys/fs/bpf/bpfboot"),
-            deadline: Duration::from_secs(10),
-        }
+        Self { root: PathBuf::from("/sys/fs/bpf/bpfboot"), deadline: Duration::from_secs(10) }
     }
 }
 
@@ -203,11 +201,11 @@ pub struct ObjectWish {
     /// BTF of the target kernel for CO-RE, where /sys/kernel/btf/vmlinux is not it.
     pub btf: Option<PathBuf>,
     /// Settings of its maps, by name.
-    pub maps: BTreeMap<String, MapWish>,
+    pub maps: Table<String, MapWish>,
     /// Values of its read-only globals, by name.
-    pub globals: BTreeMap<String, Data>,
+    pub globals: Table<String, Data>,
     /// The programs to take; `None` takes the object whole.
-    pub programs: Option<BTreeMap<String, ProgramWish>>,
+    pub programs: Option<Table<String, ProgramWish>>,
     /// Where it stands.
     pub origin: Origin,
 }
@@ -215,8 +213,10 @@ pub struct ObjectWish {
 impl ObjectWish {
     /// Whether any of its programs is to be attached to that interface.
     pub fn attaches_to(&self, wanted: &IfName) -> bool {
-        let programs = self.programs.iter().flat_map(BTreeMap::values);
-        programs.flat_map(|program| program.attach.iter().flatten()).any(|wish| matches!(wish, AttachWish::Xdp { interface, .. } if interface == wanted))
+        let programs = self.programs.iter().flat_map(Table::values);
+        programs
+            .flat_map(|program| program.attach.iter().flatten())
+            .any(|wish| matches!(wish, AttachWish::Xdp { interface, .. } if interface == wanted))
     }
 }
 
@@ -253,17 +253,12 @@ pub struct MapWish {
     /// Entries to write before any program runs.
     pub entries: Vec<(Data, Data)>,
     /// For a program array: the program behind each index.
-    pub programs: BTreeMap<u32, String>,
+    pub programs: Table<u32, String>,
 }
 
 impl Default for MapWish {
     fn default() -> Self {
-        Self {
-            max_entries: None,
-            pin: true,
-            entries: Vec::new(),
-            programs: BTreeMap::new(),
-        }
+        Self { max_entries: None, pin: true, entries: Vec::new(), programs: Table::default() }
     }
 }
 

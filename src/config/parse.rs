@@ -18,7 +18,7 @@ use super::{
 use crate::profiles::Profile;
 
 /// The tables and keys of the top level.
-pub const TOP_KEYS: [&str; 7] = ["profiles", "sysctl", "knobs", "limits", "mounts", "bpf", "object"];
+pub const TOP_KEYS: &str = "profiles, sysctl, knobs, limits, mounts, bpf, object";
 
 /// Most marks (`. = { } [ ] ,` and line ends) in a file. Each can cost a table of 1.4 KB, so that a file of 1 MiB
 /// could take 600 MB; with this cap the worst takes some 60 MB.
@@ -29,7 +29,7 @@ pub fn parse(label: &str, text: &str, mistakes: &mut Mistakes) -> Draft {
     let marks = text.bytes().filter(|byte| b".={}[],\n".contains(byte)).count();
     if marks > MAX_MARKS {
         let what = format!("holds {marks} settings, separators and lines, more than {MAX_MARKS}");
-        mistakes.push(Mistake::whole(label, what, "split it into several files"));
+        mistakes.push(Mistake::whole(label, &what, "split it into several files"));
         return Draft::default();
     }
     let mut reader = Reader::new(label, text, mistakes);
@@ -39,11 +39,7 @@ pub fn parse(label: &str, text: &str, mistakes: &mut Mistakes) -> Draft {
     } else if let Some(text) = recover::recover(&mut reader, text) {
         top(&mut reader, DeTable::parse_recoverable(&text).0.get_ref());
     } else {
-        reader.mistake(
-            (text.len()..text.len()).into(),
-            "more syntax errors".to_owned(),
-            "mend those above first".to_owned(),
-        );
+        reader.mistake((text.len()..text.len()).into(), "more syntax errors", "mend those above first");
     }
     reader.finish()
 }
@@ -60,25 +56,24 @@ fn top(reader: &mut Reader<'_>, root: &DeTable<'_>) {
             "object" => object::objects(reader, item),
             key if tuning::is_sysctl_root(key) => {
                 let what = format!("unknown key {key:?} outside of any table");
-                reader.mistake(item.key_at, what, "sysctls belong under [sysctl]".to_owned());
+                reader.mistake(item.key_at, &what, "sysctls belong under [sysctl]");
             }
-            _ => reader.unknown(item, &TOP_KEYS),
+            _ => reader.unknown(item, TOP_KEYS),
         }
     }
 }
 
 fn profiles(reader: &mut Reader<'_>, item: reader::Item<'_>) {
-    let names: Vec<&str> = Profile::ALL.iter().map(|profile| profile.name()).collect();
     let Some(array) = reader.array(item, "an array of profile names, as in [\"core\", \"tracing\"]") else { return };
     let mut profiles: Vec<Profile> = Vec::new();
     for element in array {
         match reader.text(element).map(|name| (Profile::from_name(name), name)) {
             None => {}
             Some((Some(profile), name)) if profiles.contains(&profile) => {
-                reader.mistake(element.at, format!("the profile {name:?} is named twice"), String::new());
+                reader.mistake(element.at, &format!("the profile {name:?} is named twice"), "");
             }
             Some((Some(profile), _)) => profiles.push(profile),
-            Some((None, name)) => reader.not_one_of(element.at, "profile", name, &names),
+            Some((None, name)) => reader.not_one_of(element.at, "profile", name, Profile::NAMES),
         }
     }
     reader.say(item, "profiles".to_owned(), Setting::Profiles(profiles));

@@ -71,7 +71,9 @@ impl FromStr for SysctlKey {
             return refuse(format!("{WHAT} is {} bytes long", text.len()));
         }
         let path = match text.find(['.', '/']).and_then(|at| text.as_bytes().get(at)) {
-            None => return refuse(format!("{WHAT} {text:?} names no directory; keys look like net.core.bpf_jit_enable")),
+            None => {
+                return refuse(format!("{WHAT} {text:?} names no directory; keys look like net.core.bpf_jit_enable"));
+            }
             Some(b'/') => text.to_owned(),
             Some(_) => text
                 .chars()
@@ -154,7 +156,9 @@ impl FromStr for KnobPath {
         } else if let Some(below) = text.strip_prefix("tracefs/") {
             (FsKind::Trace, below)
         } else {
-            return refuse(format!("the knob {text:?} must begin with debugfs/ or tracefs/, as in debugfs/kprobes/enabled"));
+            return refuse(format!(
+                "the knob {text:?} must begin with debugfs/ or tracefs/, as in debugfs/kprobes/enabled"
+            ));
         };
         if below.len() >= PATH_MAX / 2 {
             return refuse(format!("the knob's path is {} bytes long", below.len()));
@@ -308,8 +312,16 @@ mod tests {
         for (written, path, shown) in [
             ("net.core.bpf_jit_enable", "net/core/bpf_jit_enable", "net.core.bpf_jit_enable"),
             ("net/core/bpf_jit_enable", "net/core/bpf_jit_enable", "net.core.bpf_jit_enable"),
-            ("net.ipv4.conf.eth0/100.rp_filter", "net/ipv4/conf/eth0.100/rp_filter", "net.ipv4.conf.eth0/100.rp_filter"),
-            ("net/ipv4/conf/eth0.100/rp_filter", "net/ipv4/conf/eth0.100/rp_filter", "net.ipv4.conf.eth0/100.rp_filter"),
+            (
+                "net.ipv4.conf.eth0/100.rp_filter",
+                "net/ipv4/conf/eth0.100/rp_filter",
+                "net.ipv4.conf.eth0/100.rp_filter",
+            ),
+            (
+                "net/ipv4/conf/eth0.100/rp_filter",
+                "net/ipv4/conf/eth0.100/rp_filter",
+                "net.ipv4.conf.eth0/100.rp_filter",
+            ),
         ] {
             let key: SysctlKey = written.parse().unwrap();
             assert_eq!((key.path(), key.to_string().as_str()), (path, shown));
@@ -318,7 +330,18 @@ mod tests {
 
     #[test]
     fn escapes_are_refused_at_the_door() {
-        for bad in ["", ".", "..", "/etc/passwd", "net/../../etc/passwd", "net..core", "a\0.b", "net.core.x\n", "single", "net/"] {
+        for bad in [
+            "",
+            ".",
+            "..",
+            "/etc/passwd",
+            "net/../../etc/passwd",
+            "net..core",
+            "a\0.b",
+            "net.core.x\n",
+            "single",
+            "net/",
+        ] {
             assert!(bad.parse::<SysctlKey>().is_err(), "{bad:?}");
         }
         assert!("k.".repeat(4000).parse::<SysctlKey>().is_err());

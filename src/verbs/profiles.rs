@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::{
     health::Health,
-    profiles::{Entry, Profile, StaticGoal},
+    profiles::{Entry, Profile},
     report::{complain, say},
 };
 
@@ -35,14 +35,9 @@ pub fn profiles(name: Option<&str>) -> Health {
 }
 
 fn describe(out: &mut String, entry: &Entry) {
-    let fields = |fields: &[i64]| fields.iter().map(i64::to_string).collect::<Vec<_>>().join(" ");
-    let goal = match entry.goal {
-        StaticGoal::Set(value) => value.to_owned(),
-        StaticGoal::AtLeast(least) => format!("at least {}", fields(least)),
-        StaticGoal::AtMost(most) => format!("at most {}", fields(most)),
-    };
+    let at_least = if entry.at_least { "at least " } else { "" };
     let seal = if entry.seal { "  (seal phase)" } else { "" };
-    let _ = writeln!(out, "{} = {goal}{seal}\n    {}", entry.key, entry.why);
+    let _ = writeln!(out, "{} = {at_least}{}{seal}\n    {}", entry.key, entry.value, entry.why);
     if !entry.guide.is_empty() {
         let _ = writeln!(out, "    {}", entry.guide);
     }

@@ -7,6 +7,7 @@ use toml::de::DeValue;
 use super::{
     super::{
         AttachWish, IfName, Sample, UserFunction, XdpMode,
+        mistake::words,
         types::{Refused, absolute_path, symbol},
     },
     reader::{Item, Reader},
@@ -14,44 +15,22 @@ use super::{
 };
 
 /// The kinds of attachment; each is a key, and exactly one of them stands in a table of `attach`.
-pub const KINDS: [&str; 12] = [
-    "xdp",
-    "tracepoint",
-    "raw-tracepoint",
-    "tp-btf",
-    "kprobe",
-    "kretprobe",
-    "fentry",
-    "fexit",
-    "lsm",
-    "uprobe",
-    "uretprobe",
-    "perf-event",
-];
+pub const KINDS: &str = "\
+    xdp, tracepoint, raw-tracepoint, tp-btf, kprobe, kretprobe, fentry, fexit, lsm, uprobe, uretprobe, perf-event";
 /// The options of `xdp`.
-pub const XDP_KEYS: [&str; 2] = ["mode", "wait"];
+pub const XDP_KEYS: &str = "mode, wait";
 /// The options of `kprobe`.
-pub const KPROBE_KEYS: [&str; 1] = ["offset"];
+pub const KPROBE_KEYS: &str = "offset";
 /// The options of `uprobe` and `uretprobe`.
-pub const UPROBE_KEYS: [&str; 2] = ["symbol", "offset"];
+pub const UPROBE_KEYS: &str = "symbol, offset";
 /// The options of `perf-event`.
-pub const PERF_KEYS: [&str; 2] = ["frequency", "period"];
+pub const PERF_KEYS: &str = "frequency, period";
 /// The XDP modes.
-pub const MODES: [&str; 4] = ["native", "generic", "offload", "any"];
+pub const MODES: &str = "native, generic, offload, any";
 /// The software events of perf (include/uapi/linux/perf_event.h, enum perf_sw_ids).
-pub const EVENTS: [&str; 11] = [
-    "cpu-clock",
-    "task-clock",
-    "page-faults",
-    "context-switches",
-    "cpu-migrations",
-    "minor-faults",
-    "major-faults",
-    "alignment-faults",
-    "emulation-faults",
-    "dummy",
-    "bpf-output",
-];
+pub const EVENTS: &str = "\
+    cpu-clock, task-clock, page-faults, context-switches, cpu-migrations, minor-faults, major-faults, \
+    alignment-faults, emulation-faults, dummy, bpf-output";
 
 /// How long to wait for an interface that is not there yet: drivers are still probing when we run.
 const WAIT: Duration = Duration::from_secs(5);
@@ -65,8 +44,8 @@ pub fn attach(reader: &mut Reader<'_>, item: Item<'_>) -> Option<Vec<AttachWish>
     let places = match item.value {
         DeValue::Boolean(false) => return Some(Vec::new()),
         DeValue::Boolean(true) => {
-            let hint = "leave it out to attach as the ELF section says, or write false to only pin".to_owned();
-            reader.mistake(item.at, "\"attach\" does not take true".to_owned(), hint);
+            let hint = "leave it out to attach as the ELF section says, or write false to only pin";
+            reader.mistake(item.at, "\"attach\" does not take true", hint);
             return None;
         }
         DeValue::Table(_) => vec![item],
@@ -77,7 +56,7 @@ pub fn attach(reader: &mut Reader<'_>, item: Item<'_>) -> Option<Vec<AttachWish>
 
 fn one(reader: &mut Reader<'_>, place: Item<'_>) -> Option<AttachWish> {
     let items = reader.table(place, "a table such as { xdp = \"eth0\" }")?;
-    let is_kind = |item: &Item<'_>| KINDS.iter().copied().find(|known| *known == item.key.replace('_', "-"));
+    let is_kind = |item: &Item<'_>| words(KINDS).find(|known| *known == item.key.replace('_', "-"));
     let mut kinds = items.iter().filter_map(|item| Some((is_kind(item)?, *item)));
     match (kinds.next(), kinds.next()) {
         (Some((kind, item)), None) => {
@@ -85,16 +64,14 @@ fn one(reader: &mut Reader<'_>, place: Item<'_>) -> Option<AttachWish> {
             attachment(reader, kind, item, options)
         }
         (_, Some((_, second))) => {
-            let what = "one table takes one kind of attachment".to_owned();
-            reader.mistake(second.key_at, what, "write a table for each".to_owned());
+            let what = "one table takes one kind of attachment";
+            reader.mistake(second.key_at, what, "write a table for each");
             None
         }
         _ => {
             match items.first() {
-                Some(first) => reader.not_one_of(first.key_at, "kind of attachment", first.key, &KINDS),
-                None => {
-                    reader.mistake(place.at, "an empty table".to_owned(), format!("known here: {}", KINDS.join(", ")))
-                }
+                Some(first) => reader.not_one_of(first.key_at, "kind of attachment", first.key, KINDS),
+                None => reader.mistake(place.at, "an empty table", &format!("known here: {KINDS}")),
             }
             None
         }
@@ -113,7 +90,7 @@ fn attachment(reader: &mut Reader<'_>, kind: &str, item: Item<'_>, options: Vec<
     }
     for option in options {
         let what = format!("{kind:?} takes no option {:?}", option.key);
-        reader.mistake(option.key_at, what, String::new());
+        reader.mistake(option.key_at, &what, "");
     }
     if kind == "tracepoint" {
         return reader.parsed(item, tracepoint);
@@ -136,11 +113,11 @@ fn xdp(reader: &mut Reader<'_>, item: Item<'_>, options: Vec<Item<'_>>) -> Optio
             "mode" => mode = xdp_mode(reader, option).unwrap_or_default(),
             "wait" => match duration(reader, option) {
                 Some(asked) if asked > LONGEST_WAIT => {
-                    reader.mistake(option.at, "the wait is longer than 10m".to_owned(), String::new());
+                    reader.mistake(option.at, "the wait is longer than 10m", "");
                 }
                 asked => wait = asked.unwrap_or(WAIT),
             },
-            _ => reader.unknown(option, &XDP_KEYS),
+            _ => reader.unknown(option, XDP_KEYS),
         }
     }
     let interface = reader.parsed(item, str::parse::<IfName>)?;
@@ -155,7 +132,7 @@ fn xdp_mode(reader: &mut Reader<'_>, item: Item<'_>) -> Option<XdpMode> {
         "offload" | "hw" => XdpMode::Offload,
         "any" => XdpMode::Any,
         word => {
-            reader.not_one_of(item.at, "XDP mode", word, &MODES);
+            reader.not_one_of(item.at, "XDP mode", word, MODES);
             return None;
         }
     })
@@ -177,7 +154,7 @@ fn kprobe(reader: &mut Reader<'_>, item: Item<'_>, options: Vec<Item<'_>>) -> Op
     for option in options {
         match option.key {
             "offset" => offset = reader.number(option, 0, u64::from(u32::MAX)).unwrap_or_default(),
-            _ => reader.unknown(option, &KPROBE_KEYS),
+            _ => reader.unknown(option, KPROBE_KEYS),
         }
     }
     Some(AttachWish::Kprobe { function: reader.parsed(item, symbol)?, offset })
@@ -190,7 +167,7 @@ fn user_function(reader: &mut Reader<'_>, item: Item<'_>, options: Vec<Item<'_>>
         match option.key {
             "symbol" => named = Some(reader.parsed(option, symbol).unwrap_or_default()),
             "offset" => offset = Some(reader.number(option, 0, i64::MAX.unsigned_abs()).unwrap_or_default()),
-            _ => reader.unknown(option, &UPROBE_KEYS),
+            _ => reader.unknown(option, UPROBE_KEYS),
         }
     }
     let text = reader.text(item)?;
@@ -200,8 +177,8 @@ fn user_function(reader: &mut Reader<'_>, item: Item<'_>, options: Vec<Item<'_>>
         (None, None) => (text, String::new()),
     };
     if symbol.is_empty() && offset.is_none() {
-        let hint = "write \"/path:function\", or add symbol = or offset =".to_owned();
-        reader.mistake(item.at, "the probe names no function".to_owned(), hint);
+        let hint = "write \"/path:function\", or add symbol = or offset =";
+        reader.mistake(item.at, "the probe names no function", hint);
         return None;
     }
     let path = reader.door(item.at, absolute_path(path))?;
@@ -215,15 +192,15 @@ fn perf_event(reader: &mut Reader<'_>, item: Item<'_>, options: Vec<Item<'_>>) -
         match option.key {
             "frequency" => samples.extend(reader.number(option, 1, u64::MAX >> 1).map(Sample::Frequency)),
             "period" => samples.extend(reader.number(option, 1, u64::MAX >> 1).map(Sample::Period)),
-            _ => reader.unknown(option, &PERF_KEYS),
+            _ => reader.unknown(option, PERF_KEYS),
         }
     }
     if samples.len() > 1 {
-        reader.mistake(item.key_at, "both a frequency and a period".to_owned(), "give one of them".to_owned());
+        reader.mistake(item.key_at, "both a frequency and a period", "give one of them");
     }
     let event = reader.text(item)?;
-    if !EVENTS.contains(&event) {
-        reader.not_one_of(item.at, "software event", event, &EVENTS);
+    if !words(EVENTS).any(|known| known == event) {
+        reader.not_one_of(item.at, "software event", event, EVENTS);
         return None;
     }
     Some(AttachWish::PerfEvent {

@@ -1,12 +1,12 @@
 //! `[object.NAME]`: its parts, its maps and its globals.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::path::PathBuf;
 
 use toml::de::DeValue;
 
 use super::{
     super::{
-        Data, MapWish, ObjectSource, OnMismatch, PinName, ProgramWish,
+        Data, MapWish, ObjectSource, OnMismatch, PinName, ProgramWish, Table,
         merge::{Part, Setting},
         types::{Refused, absolute_path, symbol},
     },
@@ -16,15 +16,15 @@ use super::{
 };
 
 /// The keys of `[object.NAME]`.
-pub const OBJECT_KEYS: [&str; 8] = ["path", "sha256", "on-mismatch", "optional", "btf", "maps", "globals", "programs"];
+pub const OBJECT_KEYS: &str = "path, sha256, on-mismatch, optional, btf, maps, globals, programs";
 /// The keys of `maps.NAME`.
-pub const MAP_KEYS: [&str; 4] = ["max-entries", "pin", "entries", "programs"];
+pub const MAP_KEYS: &str = "max-entries, pin, entries, programs";
 /// The keys of one of `entries`.
-pub const ENTRY_KEYS: [&str; 2] = ["key", "value"];
+pub const ENTRY_KEYS: &str = "key, value";
 /// The keys of `programs.NAME`.
-pub const PROGRAM_KEYS: [&str; 2] = ["attach", "optional"];
+pub const PROGRAM_KEYS: &str = "attach, optional";
 /// The values of `on-mismatch`.
-pub const POLICIES: [&str; 4] = ["fail", "keep", "recreate", "migrate"];
+pub const POLICIES: &str = "fail, keep, recreate, migrate";
 
 /// `[object]`.
 pub fn objects(reader: &mut Reader<'_>, item: Item<'_>) {
@@ -50,7 +50,7 @@ fn object(reader: &mut Reader<'_>, item: Item<'_>, name: &PinName) {
             "globals" => each(reader, item, name, &|reader, item, name| Some(Part::Global(name, data(reader, item)?))),
             "programs" => programs(reader, item, name),
             _ => {
-                reader.unknown(item, &OBJECT_KEYS);
+                reader.unknown(item, OBJECT_KEYS);
                 None
             }
         };
@@ -80,8 +80,8 @@ fn each(reader: &mut Reader<'_>, item: Item<'_>, object: &PinName, make: Make<'_
 
 fn programs(reader: &mut Reader<'_>, item: Item<'_>, object: &PinName) -> Option<Part> {
     if item.value.as_table().is_some_and(|table| table.is_empty()) {
-        let hint = "name at least one, or leave it out to take the object whole".to_owned();
-        reader.mistake(item.key_at, "\"programs\" names no program".to_owned(), hint);
+        let hint = "name at least one, or leave it out to take the object whole";
+        reader.mistake(item.key_at, "\"programs\" names no program", hint);
     }
     each(reader, item, object, &|reader, item, name| Some(Part::Program(name, program(reader, item)?)))
 }
@@ -110,7 +110,7 @@ fn on_mismatch(reader: &mut Reader<'_>, item: Item<'_>) -> Option<OnMismatch> {
         "recreate" => OnMismatch::Recreate,
         "migrate" => OnMismatch::Migrate,
         word => {
-            reader.not_one_of(item.at, "policy", word, &POLICIES);
+            reader.not_one_of(item.at, "policy", word, POLICIES);
             return None;
         }
     })
@@ -127,7 +127,7 @@ fn map(reader: &mut Reader<'_>, item: Item<'_>) -> Option<MapWish> {
             "pin" => wish.pin = reader.flag(item).unwrap_or_default(),
             "entries" => wish.entries = entries(reader, item).unwrap_or_default(),
             "programs" => wish.programs = tail_calls(reader, item).unwrap_or_default(),
-            _ => reader.unknown(item, &MAP_KEYS),
+            _ => reader.unknown(item, MAP_KEYS),
         }
     }
     Some(wish)
@@ -142,13 +142,13 @@ fn entries(reader: &mut Reader<'_>, item: Item<'_>) -> Option<Vec<(Data, Data)>>
             match item.key {
                 "key" => key = Some(data(reader, item)),
                 "value" => value = Some(data(reader, item)),
-                _ => reader.unknown(item, &ENTRY_KEYS),
+                _ => reader.unknown(item, ENTRY_KEYS),
             }
         }
         match (key, value) {
             (Some(Some(key)), Some(Some(value))) => entries.push((key, value)),
             (None, _) | (_, None) if element.value.is_table() => {
-                reader.mistake(element.at, "an entry needs a key and a value".to_owned(), String::new());
+                reader.mistake(element.at, "an entry needs a key and a value", "");
             }
             _ => {}
         }
@@ -157,17 +157,17 @@ fn entries(reader: &mut Reader<'_>, item: Item<'_>) -> Option<Vec<(Data, Data)>>
 }
 
 /// The program behind each index of a program array.
-fn tail_calls(reader: &mut Reader<'_>, item: Item<'_>) -> Option<BTreeMap<u32, String>> {
-    let mut programs = BTreeMap::new();
+fn tail_calls(reader: &mut Reader<'_>, item: Item<'_>) -> Option<Table<u32, String>> {
+    let mut programs = Table::default();
     for item in reader.table(item, "a table from index to program, as in { 0 = \"http\" }")? {
         let Ok(index) = item.key.parse::<u32>() else {
-            reader.mistake(item.key_at, format!("{:?} is not an index", item.key), "use 0, 1, 2...".to_owned());
+            reader.mistake(item.key_at, &format!("{:?} is not an index", item.key), "use 0, 1, 2...");
             continue;
         };
         if let Some(name) = reader.parsed(item, symbol)
             && programs.insert(index, name).is_some()
         {
-            reader.mistake(item.key_at, format!("the index {index} is set twice"), String::new());
+            reader.mistake(item.key_at, &format!("the index {index} is set twice"), "");
         }
     }
     Some(programs)
@@ -201,7 +201,7 @@ fn program(reader: &mut Reader<'_>, item: Item<'_>) -> Option<ProgramWish> {
         match item.key {
             "attach" => wish.attach = attach(reader, item),
             "optional" => wish.optional = reader.flag(item).unwrap_or_default(),
-            _ => reader.unknown(item, &PROGRAM_KEYS),
+            _ => reader.unknown(item, PROGRAM_KEYS),
         }
     }
     Some(wish)

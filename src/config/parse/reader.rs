@@ -1,19 +1,15 @@
 //! Walks the parsed TOML. Every getter gives `None` when the value is not as it should be, and has then said so: the
 //! caller goes on with the next key, and all mistakes come out in one run.
 
-use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap},
-    fmt,
-    ops::Range,
-};
+use std::{cmp::Reverse, collections::BinaryHeap, ops::Range};
 
 use toml::de::{DeInteger, DeTable, DeValue};
 
 use super::super::{
-    PinName,
+    PinName, Table,
     merge::{Draft, Said, Setting},
     mistake::{Mistake, Mistakes, did_you_mean, plain},
+    types::Refused,
 };
 
 /// Mistakes of one file that are kept and not only counted.
@@ -70,7 +66,7 @@ pub struct Reader<'t> {
     starts: Vec<usize>,
     draft: Draft,
     /// The line on which each name was set.
-    seen: BTreeMap<String, usize>,
+    seen: Table<String, usize>,
     /// Lines with a syntax error that was told.
     broken: Vec<usize>,
     found: Vec<(usize, Mistake)>,
@@ -87,7 +83,7 @@ impl<'t> Reader<'t> {
             text,
             starts: std::iter::once(0).chain(ends).collect(),
             draft: Draft::default(),
-            seen: BTreeMap::new(),
+            seen: Table::default(),
             broken: Vec::new(),
             found: Vec::new(),
             total: 0,
@@ -125,21 +121,22 @@ impl<'t> Reader<'t> {
         let whole = self.text.get(start..).and_then(|rest| rest.lines().next()).unwrap_or_default().trim();
         let key = whole.split('=').next().unwrap_or_default();
         if whole.ends_with('=') {
-            return self.mistake(at, "the value is missing".to_owned(), String::new());
+            return self.mistake(at, "the value is missing", "");
         }
         let hint = if !key.starts_with(['"', '\'', '[', '{', '#']) && key.contains(['/', '*']) {
             "a key with slashes or stars needs quotes"
         } else {
             ""
         };
-        self.mistake(at, plain(message), hint.to_owned());
+        self.mistake(at, &plain(message), hint);
     }
 
     /// A mistake of ours.
-    pub fn mistake(&mut self, at: Span, what: String, hint: String) {
+    #[inline(never)]
+    pub fn mistake(&mut self, at: Span, what: &str, hint: &str) {
         self.total += 1;
         if self.found.len() < KEPT && self.mistakes.has_room() {
-            let mistake = Mistake::at(self.label, self.text, at.start, at.end, what, hint);
+            let mistake = Mistake::at(self.label, self.text, at.start, at.end, &what, &hint);
             self.found.insert(self.found.partition_point(|(start, _)| *start <= at.start), (at.start, mistake));
         }
     }
@@ -148,7 +145,9 @@ impl<'t> Reader<'t> {
     pub fn say(&mut self, item: Item<'_>, name: String, setting: Setting) {
         let line = self.line(item.key_at);
         match self.seen.insert(name.clone(), line) {
-            Some(first) => self.mistake(item.key_at, format!("{name} is set twice"), format!("first on line {first}")),
+            Some(first) => {
+                self.mistake(item.key_at, &format!("{name} is set twice"), &format!("first on line {first}"))
+            }
             None => self.draft.said.push(Said { name, setting, origin: format!("{}:{line}", self.label) }),
         }
     }
@@ -156,39 +155,45 @@ impl<'t> Reader<'t> {
     /// Takes note of an object, and of what to say if no file gives its path.
     pub fn object(&mut self, item: Item<'_>, name: &PinName) {
         let what = format!("the object {:?} has no path", name.as_str());
-        let hint = "add path = \"/usr/lib/bpf/NAME.bpf.o\", or path = \"builtin:NAME\"".to_owned();
+        let hint = "add path = \"/usr/lib/bpf/NAME.bpf.o\", or path = \"builtin:NAME\"";
         // The snippet costs a walk over the text, and only the first mistakes are shown.
         let mistake = if self.draft.objects.len() < KEPT {
-            Mistake::at(self.label, self.text, item.key_at.start, item.key_at.end, what, hint)
+            Mistake::at(self.label, self.text, item.key_at.start, item.key_at.end, &what, hint)
         } else {
-            Mistake { line: self.line(item.key_at), col: 1, ..Mistake::whole(self.label, what, hint) }
+            Mistake { line: self.line(item.key_at), col: 1, ..Mistake::whole(self.label, &what, hint) }
         };
         self.draft.objects.push((name.clone(), mistake));
     }
 
     /// A key that is none of `known`.
-    pub fn unknown(&mut self, item: Item<'_>, known: &[&str]) {
+    pub fn unknown(&mut self, item: Item<'_>, known: &str) {
         self.not_one_of(item.key_at, "key", item.key, known);
     }
 
     /// A word that is none of `known`.
-    pub fn not_one_of(&mut self, at: Span, what: &str, word: &str, known: &[&str]) {
+    pub fn not_one_of(&mut self, at: Span, what: &str, word: &str, known: &str) {
         let hint = match did_you_mean(word, known) {
             Some(meant) => format!("did you mean {meant:?}?"),
-            None => format!("known here: {}", known.join(", ")),
+            None => format!("known here: {known}"),
         };
-        self.mistake(at, format!("unknown {what} {word:?}"), hint);
+        self.mistake(at, &format!("unknown {what} {word:?}"), &hint);
     }
 
     /// A value of the wrong kind.
     pub fn wrong(&mut self, item: Item<'_>, wanted: &str) {
         let what = format!("{:?} takes {wanted}, not {}", item.key, kind(item.value));
-        self.mistake(item.at, what, String::new());
+        self.mistake(item.at, &what, "");
     }
 
     /// What came through a door of `types` or `units`.
-    pub fn door<T, E: fmt::Display>(&mut self, at: Span, result: Result<T, E>) -> Option<T> {
-        result.map_err(|refused| self.mistake(at, plain(&refused.to_string()), String::new())).ok()
+    pub fn door<T>(&mut self, at: Span, result: Result<T, Refused>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(Refused(why)) => {
+                self.mistake(at, &plain(&why), "");
+                None
+            }
+        }
     }
 
     /// A string.
@@ -201,7 +206,7 @@ impl<'t> Reader<'t> {
     }
 
     /// A string that passes a door.
-    pub fn parsed<T, E: fmt::Display>(&mut self, item: Item<'_>, door: fn(&str) -> Result<T, E>) -> Option<T> {
+    pub fn parsed<T>(&mut self, item: Item<'_>, door: fn(&str) -> Result<T, Refused>) -> Option<T> {
         let text = self.text(item)?;
         self.door(item.at, door(text))
     }
@@ -254,7 +259,7 @@ impl<'t> Reader<'t> {
 
     fn in_range(&mut self, item: Item<'_>, value: u64, min: u64, max: u64, negative: bool) -> Option<u64> {
         if negative || value < min || value > max {
-            self.mistake(item.at, format!("{:?} takes {min} to {max}", item.key), String::new());
+            self.mistake(item.at, &format!("{:?} takes {min} to {max}", item.key), "");
             return None;
         }
         Some(value)
@@ -262,7 +267,7 @@ impl<'t> Reader<'t> {
 
     /// A number too big for its place.
     pub fn too_big(&mut self, item: Item<'_>) {
-        self.mistake(item.at, "the number does not fit 64 bits".to_owned(), String::new());
+        self.mistake(item.at, "the number does not fit 64 bits", "");
     }
 
     /// A table.

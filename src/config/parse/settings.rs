@@ -15,15 +15,15 @@ use super::{
 };
 
 /// The keys of `[limits]`.
-pub const LIMIT_KEYS: [&str; 2] = ["memlock", "nofile"];
+pub const LIMIT_KEYS: &str = "memlock, nofile";
 /// The keys of `[mounts]`.
-pub const MOUNT_KEYS: [&str; 3] = ["bpffs", "tracefs", "debugfs"];
+pub const MOUNT_KEYS: &str = "bpffs, tracefs, debugfs";
 /// The options of `mounts.bpffs`.
-pub const BPFFS_KEYS: [&str; 5] = ["mode", "uid", "gid", "optional", "if-available"];
+pub const BPFFS_KEYS: &str = "mode, uid, gid, optional, if-available";
 /// The options of the other mounts.
-pub const FS_KEYS: [&str; 2] = ["optional", "if-available"];
+pub const FS_KEYS: &str = "optional, if-available";
 /// The keys of `[bpf]`.
-pub const BPF_KEYS: [&str; 2] = ["root", "deadline"];
+pub const BPF_KEYS: &str = "root, deadline";
 
 /// Shortest and longest deadline, in milliseconds: below, nothing can be loaded; above, a boot hangs.
 const DEADLINE: std::ops::RangeInclusive<u128> = 10..=600_000;
@@ -42,7 +42,7 @@ pub fn limits(reader: &mut Reader<'_>, item: Item<'_>) {
                     reader.say(item, "limits.nofile".to_owned(), Setting::Nofile(wish));
                 }
             }
-            _ => reader.unknown(item, &LIMIT_KEYS),
+            _ => reader.unknown(item, LIMIT_KEYS),
         }
     }
 }
@@ -52,7 +52,7 @@ fn memlock(reader: &mut Reader<'_>, item: Item<'_>) -> Option<LimitWish> {
         Some("auto") => Some(LimitWish::Auto),
         Some("unlimited") => Some(LimitWish::Unlimited),
         Some(text) if !text.starts_with(|c: char| c.is_ascii_digit()) => {
-            reader.not_one_of(item.at, "limit", text, &["auto", "unlimited", "a size such as 64M"]);
+            reader.not_one_of(item.at, "limit", text, "auto, unlimited, a size such as 64M");
             None
         }
         _ => reader.size(item, 0, i64::MAX.unsigned_abs()).map(LimitWish::AtLeast),
@@ -78,7 +78,7 @@ pub fn mounts(reader: &mut Reader<'_>, item: Item<'_>) {
             "tracefs" => FsKind::Trace,
             "debugfs" => FsKind::Debug,
             _ => {
-                reader.unknown(item, &MOUNT_KEYS);
+                reader.unknown(item, MOUNT_KEYS);
                 continue;
             }
         };
@@ -103,8 +103,8 @@ fn mount(reader: &mut Reader<'_>, item: Item<'_>, fs: FsKind) -> MountWish {
             "mode" if fs == FsKind::Bpf => wish.mode = mode(reader, item),
             "uid" if fs == FsKind::Bpf => wish.uid = id(reader, item),
             "gid" if fs == FsKind::Bpf => wish.gid = id(reader, item),
-            _ if fs == FsKind::Bpf => reader.unknown(item, &BPFFS_KEYS),
-            _ => reader.unknown(item, &FS_KEYS),
+            _ if fs == FsKind::Bpf => reader.unknown(item, BPFFS_KEYS),
+            _ => reader.unknown(item, FS_KEYS),
         }
     }
     wish
@@ -134,7 +134,7 @@ pub fn bpf(reader: &mut Reader<'_>, item: Item<'_>) {
                 }
             }
             "deadline" => deadline(reader, item),
-            _ => reader.unknown(item, &BPF_KEYS),
+            _ => reader.unknown(item, BPF_KEYS),
         }
     }
 }
@@ -157,7 +157,7 @@ fn deadline(reader: &mut Reader<'_>, item: Item<'_>) {
     if DEADLINE.contains(&deadline.as_millis()) {
         reader.say(item, "bpf.deadline".to_owned(), Setting::Deadline(deadline));
     } else {
-        reader.mistake(item.at, "the deadline must be between 10ms and 10m".to_owned(), String::new());
+        reader.mistake(item.at, "the deadline must be between 10ms and 10m", "");
     }
 }
 
@@ -165,7 +165,7 @@ fn deadline(reader: &mut Reader<'_>, item: Item<'_>) {
 pub fn duration(reader: &mut Reader<'_>, item: Item<'_>) -> Option<std::time::Duration> {
     if item.value.is_integer() {
         let hint = format!("give it a unit: {} = \"{}s\"", item.key, reader.written(item.at));
-        reader.mistake(item.at, format!("{:?} takes a time, not a bare number", item.key), hint);
+        reader.mistake(item.at, &format!("{:?} takes a time, not a bare number", item.key), &hint);
         return None;
     }
     reader.parsed(item, units::duration)

@@ -6,7 +6,10 @@ mod tuning;
 use std::time::{Duration, Instant};
 
 use super::{
-    super::{AttachWish, Config, Data, FsKind, Goal, LimitWish, Mistakes, ObjectSource, XdpMode, merge::Merge},
+    super::{
+        AttachWish, Config, Data, FsKind, Goal, LimitWish, Mistakes, ObjectSource, XdpMode, merge::Merge,
+        mistake::words,
+    },
     TOP_KEYS, attach, object as objects, parse, settings, tuning as tunings,
 };
 
@@ -200,30 +203,31 @@ fn the_example_is_good_in_both_forms() {
 fn the_example_and_the_manual_know_every_key() {
     let manual = include_str!("../../../man/bpfboot.toml.5").replace("\\-", "-");
     let example = uncommented();
-    let lists: [&[&str]; 19] = [
-        &TOP_KEYS,
-        &tunings::SYSCTL_KEYS,
-        &tunings::KNOB_KEYS,
-        &settings::LIMIT_KEYS,
-        &settings::MOUNT_KEYS,
-        &settings::BPFFS_KEYS,
-        &settings::FS_KEYS,
-        &settings::BPF_KEYS,
-        &objects::OBJECT_KEYS,
-        &objects::MAP_KEYS,
-        &objects::ENTRY_KEYS,
-        &objects::PROGRAM_KEYS,
-        &objects::POLICIES,
-        &attach::KINDS,
-        &attach::XDP_KEYS,
-        &attach::KPROBE_KEYS,
-        &attach::UPROBE_KEYS,
-        &attach::PERF_KEYS,
-        &attach::EVENTS,
+    let lists: [&str; 20] = [
+        TOP_KEYS,
+        tunings::SYSCTL_KEYS,
+        tunings::KNOB_KEYS,
+        settings::LIMIT_KEYS,
+        settings::MOUNT_KEYS,
+        settings::BPFFS_KEYS,
+        settings::FS_KEYS,
+        settings::BPF_KEYS,
+        objects::OBJECT_KEYS,
+        objects::MAP_KEYS,
+        objects::ENTRY_KEYS,
+        objects::PROGRAM_KEYS,
+        objects::POLICIES,
+        attach::KINDS,
+        attach::XDP_KEYS,
+        attach::KPROBE_KEYS,
+        attach::UPROBE_KEYS,
+        attach::PERF_KEYS,
+        attach::EVENTS,
+        attach::MODES,
     ];
-    for key in lists.into_iter().flatten().chain(&attach::MODES) {
+    for key in lists.into_iter().flat_map(words) {
         let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-';
-        let in_text = |text: &str| text.split(|c| !is_part(c)).any(|word| word == *key);
+        let in_text = |text: &str| text.split(|c| !is_part(c)).any(|word| word == key);
         assert!(in_text(&example), "the example lacks {key}");
         assert!(in_text(&manual), "the manual lacks {key}");
     }

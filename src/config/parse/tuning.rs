@@ -3,25 +3,30 @@
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    super::{Goal, KnobPath, KnobWish, SysctlKey, SysctlWish, merge::Setting, mistake::plain, types::one_line},
+    super::{
+        Goal, KnobPath, KnobWish, SysctlKey, SysctlWish,
+        merge::Setting,
+        mistake::{plain, words},
+        types::one_line,
+    },
     reader::{Item, Reader, items, kind, unsigned},
 };
 
 /// The options of a key of `[sysctl]`.
-pub const SYSCTL_KEYS: [&str; 9] =
-    ["value", "at-least", "at-most", "exclude", "optional", "if-available", "phase", "allow-insecure", "irreversible"];
+pub const SYSCTL_KEYS: &str = "\
+    value, at-least, at-most, exclude, optional, if-available, phase, allow-insecure, irreversible";
 /// The options of a file of `[knobs]`.
-pub const KNOB_KEYS: [&str; 3] = ["value", "optional", "if-available"];
+pub const KNOB_KEYS: &str = "value, optional, if-available";
 
 /// The directories of /proc/sys.
-const ROOTS: [&str; 9] = ["abi", "crypto", "debug", "dev", "fs", "kernel", "net", "user", "vm"];
+const ROOTS: &str = "abi, crypto, debug, dev, fs, kernel, net, user, vm";
 /// How deep an unquoted key is followed; no sysctl is deeper.
 const DEEPEST: usize = 16;
 
 /// Whether a key looks like a sysctl.
 pub fn is_sysctl_root(key: &str) -> bool {
     let root = key.split(['.', '/']).next().unwrap_or_default();
-    ROOTS.contains(&root.trim_start_matches('-'))
+    words(ROOTS).any(|known| known == root.trim_start_matches('-'))
 }
 
 /// `[sysctl]`.
@@ -39,7 +44,7 @@ pub fn sysctls(reader: &mut Reader<'_>, item: Item<'_>) {
 
 /// A table that holds nothing but options is a wish, and not a part of an unquoted key.
 fn is_wish(table: &DeTable<'_>) -> bool {
-    table.iter().all(|(key, _)| SYSCTL_KEYS.contains(&key.get_ref().as_ref()))
+    table.iter().all(|(key, _)| words(SYSCTL_KEYS).any(|known| known == key.get_ref()))
 }
 
 fn unquoted(reader: &mut Reader<'_>, item: Item<'_>, key: &str, depth: usize) {
@@ -55,7 +60,7 @@ fn unquoted(reader: &mut Reader<'_>, item: Item<'_>, key: &str, depth: usize) {
                 "{ ... }".clone_into(&mut value);
             }
             let hint = format!("quote the key: {key:?} = {value}");
-            reader.mistake(item.key_at, "TOML takes an unquoted key with dots for nested tables".to_owned(), hint);
+            reader.mistake(item.key_at, "TOML takes an unquoted key with dots for nested tables", &hint);
         }
     }
 }
@@ -67,11 +72,11 @@ fn sysctl(reader: &mut Reader<'_>, item: Item<'_>) {
     };
     if name.starts_with("debugfs/") || name.starts_with("tracefs/") {
         let what = format!("{name:?} is not a sysctl");
-        return reader.mistake(item.key_at, what, "files of debugfs and tracefs belong under [knobs]".to_owned());
+        return reader.mistake(item.key_at, &what, "files of debugfs and tracefs belong under [knobs]");
     }
     if name.starts_with("/proc/sys/") {
         let what = format!("{name:?} is a path, not a sysctl");
-        return reader.mistake(item.key_at, what, "leave /proc/sys/ out".to_owned());
+        return reader.mistake(item.key_at, &what, "leave /proc/sys/ out");
     }
     let Some(key) = reader.door(item.key_at, name.parse::<SysctlKey>()) else { return };
     let named = format!("sysctl {key}");
@@ -113,15 +118,15 @@ fn options(reader: &mut Reader<'_>, item: Item<'_>, table: &DeTable<'_>, wish: &
             "phase" => match reader.text(item) {
                 Some("seal") => wish.seal = true,
                 Some("tune") | None => {}
-                Some(word) => reader.not_one_of(item.at, "phase", word, &["tune", "seal"]),
+                Some(word) => reader.not_one_of(item.at, "phase", word, "tune, seal"),
             },
-            _ => reader.unknown(item, &SYSCTL_KEYS),
+            _ => reader.unknown(item, SYSCTL_KEYS),
         }
     }
     if goals.len() != 1 {
         let what = if goals.is_empty() { "no value" } else { "more than one value" };
-        let hint = "give one of value, at-least, at-most or exclude = true".to_owned();
-        reader.mistake(item.key_at, format!("{:?} has {what}", item.key), hint);
+        let hint = "give one of value, at-least, at-most or exclude = true";
+        reader.mistake(item.key_at, &format!("{:?} has {what}", item.key), hint);
         return None;
     }
     goals.pop().flatten()
@@ -143,7 +148,7 @@ fn plain_value(reader: &mut Reader<'_>, item: Item<'_>) -> Option<String> {
         DeValue::Float(_) => "the kernel takes no fractions".to_owned(),
         _ => String::new(),
     };
-    reader.mistake(item.at, format!("{:?} takes an integer or a string, not {}", item.key, kind(item.value)), hint);
+    reader.mistake(item.at, &format!("{:?} takes an integer or a string, not {}", item.key, kind(item.value)), &hint);
     None
 }
 
@@ -169,7 +174,7 @@ fn numbers(reader: &mut Reader<'_>, item: Item<'_>) -> Option<Vec<i64>> {
         }
     };
     if numbers.as_ref().is_some_and(Vec::is_empty) {
-        reader.mistake(item.at, format!("{:?} holds no number", item.key), String::new());
+        reader.mistake(item.at, &format!("{:?} holds no number", item.key), "");
         return None;
     }
     numbers
@@ -184,7 +189,7 @@ pub fn knobs(reader: &mut Reader<'_>, item: Item<'_>) {
 
 fn knob(reader: &mut Reader<'_>, item: Item<'_>) {
     if let Some((what, hint)) = misplaced(item) {
-        return reader.mistake(item.key_at, what, hint);
+        return reader.mistake(item.key_at, &what, &hint);
     }
     let Some(path) = reader.door(item.key_at, item.key.parse::<KnobPath>()) else { return };
     let mut wish = KnobWish { path, value: String::new(), optional: false, if_available: false, origin: String::new() };
@@ -227,11 +232,11 @@ fn knob_options(reader: &mut Reader<'_>, item: Item<'_>, table: &DeTable<'_>, wi
             "value" => value = Some(knob_value(reader, item)),
             "optional" => wish.optional = reader.flag(item).unwrap_or_default(),
             "if-available" => wish.if_available = reader.flag(item).unwrap_or_default(),
-            _ => reader.unknown(item, &KNOB_KEYS),
+            _ => reader.unknown(item, KNOB_KEYS),
         }
     }
     if value.is_none() {
-        reader.mistake(item.key_at, format!("{:?} has no value", item.key), "add value = ...".to_owned());
+        reader.mistake(item.key_at, &format!("{:?} has no value", item.key), "add value = ...");
     }
     value.flatten()
 }
