@@ -64,6 +64,11 @@ pub fn of_relocation(error: &(dyn Error + 'static)) -> Fault {
     if error.is::<KsymsError>() {
         return fault.mend("the object asks for a symbol that this kernel does not have, or keeps in a module: grep -w NAME /proc/kallsyms");
     }
+    // aya-obj keeps what it could not relocate to itself, but for the words.
+    if let Some(name) = fault.what.split("extern `").nth(1).and_then(|rest| rest.split('`').next()) {
+        return Fault::new(Cause::Object, format!("it calls {name}(), which another object defines"))
+            .mend("link the two: bpftool gen object OUT.o ONE.o OTHER.o");
+    }
     fault.because(Cause::Object).about("not a usable BPF object").mend("rebuild it with clang -target bpf or aya-ebpf")
 }
 
@@ -214,9 +219,8 @@ mod tests {
 
     #[test]
     fn no_word_is_said_twice() {
-        let inner = io::Error::other("broken");
-        let outer = EbpfError::FileError { path: "x".into(), error: inner };
-        assert_eq!(unfold(&outer).0, "error loading x: broken");
-        assert_eq!(unfold(&EbpfError::BtfError(BtfError::InvalidHeader)).0, "BTF error: error parsing BTF header");
+        let error = BtfError::FileError { path: "x".into(), error: io::Error::other("broken") };
+        assert_eq!(unfold(&error).0, "error parsing x: broken");
+        assert_eq!(unfold(&ParseError::BtfError(BtfError::InvalidHeader)).0, "BTF error: error parsing BTF header");
     }
 }

@@ -115,12 +115,13 @@ pub struct Section {
 }
 
 /// Understands a section name as libbpf does (section_defs in tools/lib/bpf/libbpf.c), and says what aya-obj 0.6 reads
-/// in its place where the two differ.
+/// in its place where the two differ. What stood there goes on as the name's tail, because aya tells sections apart by
+/// their names alone; of XDP it reads only tails that begin with an attach type, which is put right on loading.
 pub fn understand(written: &str) -> Section {
     let name = written.strip_prefix('?').unwrap_or(written);
     let (head, tail) = name.split_once('/').unwrap_or((name, ""));
     let (kind, attach, renamed) = match head {
-        "xdp" | "xdp.frags" => (Kind::Xdp, None, (!matches!(tail, "" | "devmap" | "cpumap")).then(|| head.to_owned())),
+        "xdp" | "xdp.frags" => (Kind::Xdp, None, (!matches!(tail, "" | "devmap" | "cpumap")).then(|| format!("{head}/devmap/{name}"))),
         "tracepoint" | "tp" => (Kind::Tracepoint, tracepoint(tail), None),
         "raw_tp" | "raw_tracepoint" => (Kind::RawTracepoint, named(tail, AttachWish::RawTracepoint), None),
         "tp_btf" => (Kind::TpBtf, named(tail, AttachWish::TpBtf), None),
@@ -141,7 +142,7 @@ pub fn understand(written: &str) -> Section {
         "iter" | "iter.s" => (Kind::Iter, None, None),
         "tc" | "tcx" | "netkit" | "action" => (Kind::Net("tc"), None, Some(format!("classifier/{name}"))),
         "classifier" => (Kind::Net("tc"), None, None),
-        _ if head.starts_with("xdp") && tail.is_empty() => (Kind::Xdp, None, Some("xdp".to_owned())),
+        _ if head.starts_with("xdp") && tail.is_empty() => (Kind::Xdp, None, Some(format!("xdp/devmap/{name}"))),
         _ if head.starts_with("classifier") && tail.is_empty() => (Kind::Net("tc"), None, Some(format!("classifier/{name}"))),
         _ if head.starts_with("socket") && tail.is_empty() => (Kind::Other("socket"), None, Some(format!("socket/{name}"))),
         _ => {
@@ -258,7 +259,7 @@ mod tests {
     #[test]
     fn what_aya_cannot_read_is_renamed() {
         assert_eq!(understand("tc/ingress").for_aya.as_deref(), Some("classifier/tc/ingress"));
-        assert_eq!(understand("xdp/my_prog").for_aya.as_deref(), Some("xdp"));
+        assert_eq!(understand("xdp/my_prog").for_aya.as_deref(), Some("xdp/devmap/xdp/my_prog"));
         assert_eq!(understand("xdp/devmap").for_aya, None);
         assert_eq!(understand("?kprobe/x").for_aya.as_deref(), Some("kprobe/x"));
         assert!(understand("?kprobe/x").on_request);

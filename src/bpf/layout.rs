@@ -49,9 +49,8 @@ impl Layout {
         } else {
             asked
         };
-        // A ring buffer's definition may name the type of its records; the kernel wants no value size.
-        let value_size = if is(bpf_map_type::BPF_MAP_TYPE_RINGBUF) { 0 } else { map.value_size() };
-        Self { value_size, max_entries, ..Self::of(map) }
+        let (key_size, value_size) = sizes(map);
+        Self { key_size, value_size, max_entries, ..Self::of(map) }
     }
 
     /// What the object says, to the letter.
@@ -107,6 +106,20 @@ impl Layout {
     /// Whether entries of one can live in the other.
     fn entries_fit(self, other: Self) -> bool {
         (self.map_type, self.key_size, self.value_size) == (other.map_type, other.key_size, other.value_size)
+    }
+}
+
+/// The bytes of a key and a value as the kernel wants them, where a definition says what is in them, or nothing.
+fn sizes(map: &aya_obj::Map) -> (u32, u32) {
+    use bpf_map_type as T;
+    /// PERF_MAX_STACK_DEPTH addresses, as many as kernel.perf_event_max_stack allows unless it was changed.
+    const STACK: u32 = 127 * 8;
+    let is = |kinds: &[T]| kinds.iter().any(|kind| *kind as u32 == map.map_type());
+    match (map.key_size(), map.value_size()) {
+        (_, _) if is(&[T::BPF_MAP_TYPE_RINGBUF]) => (0, 0),
+        (_, _) if is(&[T::BPF_MAP_TYPE_PERF_EVENT_ARRAY, T::BPF_MAP_TYPE_PROG_ARRAY, T::BPF_MAP_TYPE_CGROUP_ARRAY]) => (4, 4),
+        (_, 0) if is(&[T::BPF_MAP_TYPE_STACK_TRACE]) => (4, STACK),
+        declared => declared,
     }
 }
 

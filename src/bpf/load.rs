@@ -106,7 +106,7 @@ fn load_one(load: Load<'_>, btf: &KernelBtf) -> Result<OwnedFd, Fault> {
     let unknown = || Fault::new(Cause::Object, format!("aya cannot load section {:?}", job.section));
     let program = opened.object.programs.get(name).ok_or_else(unknown)?;
     let function = opened.object.functions.get(&program.function_key()).ok_or_else(unknown)?;
-    let (kind, attach, flags) = kernel_type(&program.section);
+    let (kind, attach, flags) = kernel_type(&program.section, &job.section);
     if kind == P::BPF_PROG_TYPE_EXT {
         return Err(Fault::new(Cause::Kernel, "freplace programs need another program to extend; bpfboot does not load them"));
     }
@@ -157,7 +157,7 @@ fn verify(new: &NewProgram<'_>, kind: Kind) -> Result<OwnedFd, Fault> {
 }
 
 /// The kernel's numbers for a section: program type, expected attach type, flags.
-fn kernel_type(section: &ProgramSection) -> (P, u32, u32) {
+fn kernel_type(section: &ProgramSection, written: &str) -> (P, u32, u32) {
     use ProgramSection as S;
     let flag = |on: bool, flag: u32| if on { flag } else { 0 };
     let plain = |kind| (kind, 0, 0);
@@ -176,8 +176,13 @@ fn kernel_type(section: &ProgramSection) -> (P, u32, u32) {
         S::Iter { sleepable } => (P::BPF_PROG_TYPE_TRACING, A::BPF_TRACE_ITER as u32, flag(*sleepable, BPF_F_SLEEPABLE)),
         S::Lsm { sleepable } => (P::BPF_PROG_TYPE_LSM, A::BPF_LSM_MAC as u32, flag(*sleepable, BPF_F_SLEEPABLE)),
         S::LsmCgroup => (P::BPF_PROG_TYPE_LSM, A::BPF_LSM_CGROUP as u32, 0),
-        S::Xdp { frags, attach_type } => {
-            (P::BPF_PROG_TYPE_XDP, A::from(*attach_type) as u32, flag(*frags, BPF_F_XDP_HAS_FRAGS))
+        S::Xdp { frags, .. } => {
+            let attach = match written.split('/').nth(1) {
+                Some("devmap") => A::BPF_XDP_DEVMAP,
+                Some("cpumap") => A::BPF_XDP_CPUMAP,
+                _ => A::BPF_XDP,
+            };
+            (P::BPF_PROG_TYPE_XDP, attach as u32, flag(*frags, BPF_F_XDP_HAS_FRAGS))
         }
         S::SchedClassifier => plain(P::BPF_PROG_TYPE_SCHED_CLS),
         S::SocketFilter => plain(P::BPF_PROG_TYPE_SOCKET_FILTER),

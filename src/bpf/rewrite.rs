@@ -14,12 +14,12 @@ use super::{
     elf::{damaged, header, is_program, section_name},
     kind::understand,
 };
-use crate::error::{Cause, Fault};
+use crate::error::Fault;
 
 /// Rewrites an object; `wanted` says of a section whether its programs are.
 ///
 /// # Errors
-/// A [`Cause::Object`] fault: the file is damaged, or mixes what aya cannot tell apart.
+/// A [`Cause::Object`](crate::error::Cause::Object) fault: the file is damaged.
 pub fn for_aya<'a>(bytes: &'a [u8], wanted: &dyn Fn(&str) -> bool) -> Result<Cow<'a, [u8]>, Fault> {
     let (header, endian) = header(bytes)?;
     let sections = header.sections(endian, bytes).map_err(damaged)?;
@@ -48,8 +48,8 @@ pub fn for_aya<'a>(bytes: &'a [u8], wanted: &dyn Fn(&str) -> bool) -> Result<Cow
             let names = names.get_or_insert_with(|| bytes.get(offset..offset + size).unwrap_or_default().to_vec());
             file.put(at(index.0), &add_name(names, new).to_ne_bytes())?;
         }
-        if program {
-            renamed.insert(name.clone(), new.unwrap_or(name));
+        if let (true, Some(new)) = (program, new) {
+            renamed.insert(name, new);
         }
     }
     let Some(names) = names else { return Ok(file.bytes) };
@@ -75,65 +75,39 @@ fn rename_in_btf(
     renamed: &BTreeMap<String, String>,
 ) -> Result<Option<()>, Fault> {
     let Some(strings) = strings_at(btf) else { return Ok(None) };
-    // aya tells sections apart by name alone. Where two get the same one, function info, which is needed by few, is
-    // hidden from all; CO-RE cannot be.
-    let shared = |new: &String| renamed.values().filter(|other| *other == new).count() > 1;
-    let hide = renamed.values().any(shared);
-    let mut places = BTreeMap::new();
-    for entry in entries_of(file.bytes.get(ext.0..ext.0 + ext.1).unwrap_or_default()) {
-        let old = text(btf, strings + entry.name as usize);
-        let new = match (renamed.get(&old), entry.area) {
-            (Some(new), CORE_RELO) if shared(new) => {
-                return Err(Fault::new(
-                    Cause::Object,
-                    format!("aya cannot keep its sections apart: {old:?} and others are all {new:?} to it"),
-                )
-                .mend(format!(
-                    "list the programs of one of them, or rebuild the object with all of them in SEC({new:?})"
-                )));
-            }
-            (_, FUNC_INFO | LINE_INFO) if hide => "-",
-            (Some(new), _) if *new != old => new,
-            _ => continue,
-        };
-        let place = match places.get(new) {
+    let mut places: BTreeMap<&str, u32> = BTreeMap::new();
+    for (at, name) in entries_of(file.bytes.get(ext.0..ext.0 + ext.1).unwrap_or_default()) {
+        let old = text(btf, strings + name as usize);
+        let Some(new) = renamed.get(&old) else { continue };
+        let place = match places.get(new.as_str()) {
             Some(place) => *place,
             None => add_string(btf, new).ok_or_else(|| damaged("its BTF is cut off"))?,
         };
-        places.insert(new.to_owned(), place);
-        file.put(ext.0 + entry.at, &place.to_ne_bytes())?;
+        places.insert(new, place);
+        file.put(ext.0 + at, &place.to_ne_bytes())?;
     }
     Ok(Some(()))
 }
 
-const FUNC_INFO: usize = 0;
-const LINE_INFO: usize = 1;
-const CORE_RELO: usize = 2;
-
-/// The head of what .BTF.ext says of one section.
-struct Entry {
-    area: usize,
-    at: usize,
-    name: u32,
-}
-
-fn entries_of(ext: &[u8]) -> Vec<Entry> {
+/// Where .BTF.ext names a section, and the name.
+fn entries_of(ext: &[u8]) -> Vec<(usize, u32)> {
     const HDR_LEN: usize = 4;
-    const FIRST_AREA: usize = 8;
+    const FUNC_INFO: usize = 8;
+    const LINE_INFO: usize = 16;
+    const CORE_RELO: usize = 24;
     let mut entries = Vec::new();
     let header = word(ext, HDR_LEN).unwrap_or(0) as usize;
     for area in [FUNC_INFO, LINE_INFO, CORE_RELO] {
-        let field = FIRST_AREA + 8 * area;
-        let (Some(from), Some(length)) = (word(ext, field), word(ext, field + 4)) else { break };
+        let (Some(from), Some(length)) = (word(ext, area), word(ext, area + 4)) else { break };
         let (from, length) = (header + from as usize, length as usize);
-        if field + 8 > header || length == 0 {
+        if area + 8 > header || length == 0 {
             continue;
         }
         let record = word(ext, from).unwrap_or(0) as usize;
         let mut at = from + 4;
         while at < from + length {
             let (Some(name), Some(count)) = (word(ext, at), word(ext, at + 4)) else { break };
-            entries.push(Entry { area, at, name });
+            entries.push((at, name));
             at += 8 + count as usize * record;
         }
     }
