@@ -101,7 +101,7 @@ pub fn of_no_target(type_name: &str, kind: Kind, target: &str) -> Fault {
 }
 
 const PERMISSION: &str = "not a missing capability (the loader holds what it needs): look at \
-    /sys/kernel/security/lockdown, at seccomp (a container's profile must allow bpf), and at an LSM: dmesg | tail";
+    /sys/kernel/security/lockdown, at seccomp (a container's profile must allow bpf), and at an LSM: dmesg | tail; before Linux 5.11 also at ulimit -l";
 
 /// A program the kernel did not take.
 pub fn of_load(error: &io::Error, log: &str, kind: Kind) -> Fault {

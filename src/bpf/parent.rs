@@ -13,10 +13,12 @@ use super::{
     wire::Event,
 };
 use crate::{
+    config::LimitKind,
     error::{Cause, Fault},
+    facts::KernelVersion,
     privilege::{self, Needs},
     sys::{
-        cpu,
+        cpu, limit,
         process::{self, End, Side},
     },
 };
@@ -87,6 +89,11 @@ fn died(at: &str, end: End) -> Fault {
 }
 
 fn in_child(plan: &BpfPlan, needs: Needs, out: &Out) -> i32 {
+    if KernelVersion::running() < (KernelVersion { major: 5, minor: 11 }) {
+        // Maps and programs were charged to it until 97306be45fbe. Where it cannot be raised, a map that does not fit
+        // says so.
+        let _ = limit::set(LimitKind::Memlock, limit::UNLIMITED, limit::UNLIMITED);
+    }
     // First of all: nothing of the objects may be interpreted before the privileges are gone.
     if let Err(fault) = privilege::narrow(needs) {
         out.send(&Event::Failed { id: "privilege of the loader".into(), optional: false, took: Duration::ZERO, fault });

@@ -183,15 +183,18 @@ fn load(run: &mut Run, plan: &Plan, changes: &mut Changes) -> Go {
 /// Has the loader child build the next generation.
 pub fn stage(run: &mut Run, plan: &BpfPlan) -> Go {
     let needs = plan.needs(&run.facts);
-    let (mut told, start) = (Told::default(), Instant::now());
+    let (mut told, mut shown, start) = (Told::default(), false, Instant::now());
     let total = plan.programs_to_load();
     let result = bpf::stage(plan, needs, &mut |event| {
         told.hear(event);
         if start.elapsed().as_secs() > 0 {
             run.progress(&format!("loading: program {} of {total}", told.begun));
+            shown = true;
         }
     });
-    run.progress("");
+    if shown {
+        run.progress("");
+    }
     told.sorted(plan).into_iter().for_each(|line| run.say(line));
     match result {
         Ok(()) => Ok(()),

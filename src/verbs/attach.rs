@@ -8,7 +8,7 @@ use super::{
     run::Run,
 };
 use crate::{
-    bpf::{self, BpfPlan, How, Kind, XdpHow, XdpJob},
+    bpf::{self, BpfPlan, Kind, XdpHow, XdpJob},
     cli::Options,
     config::{Config, IfName, PinName, XdpMode},
     error::{Cause, Fault},
@@ -67,20 +67,27 @@ pub fn attach(config: &Config, options: &Options, wish: &Wish<'_>) -> Health {
 /// Narrows the plan to one new attachment; everything else is carried over as it is. Gives the object's index.
 fn choose(plan: &mut BpfPlan, wish: &Wish<'_>) -> Result<usize, Fault> {
     let fits = |asked: Option<&PinName>, name: &PinName| asked.is_none_or(|asked| asked == name);
-    let candidates: Vec<(usize, PinName)> = plan
-        .objects
-        .iter()
-        .enumerate()
-        .filter(|(_, object)| fits(wish.object, &object.job.name))
-        .flat_map(|(index, object)| object.job.programs.iter().map(move |program| (index, program)))
-        .filter(|(_, program)| program.kind == Kind::Xdp && fits(wish.program, &program.name))
-        .map(|(index, program)| (index, program.name.clone()))
-        .collect();
-    let [(index, program)] = candidates.as_slice() else {
-        let names: Vec<_> = candidates.iter().filter_map(|(index, name)| Some(format!("{}/{name}", plan.objects.get(*index)?.job.name))).collect();
+    let mut candidates: Vec<(usize, PinName, bool)> = Vec::new();
+    for (index, object) in plan.objects.iter().enumerate().filter(|(_, object)| fits(wish.object, &object.job.name)) {
+        for program in object.job.programs.iter().filter(|p| p.kind == Kind::Xdp && fits(wish.program, &p.name)) {
+            let named = |xdp: &XdpJob| xdp.program == program.name && xdp.interface == *wish.interface;
+            candidates.push((index, program.name.clone(), object.job.xdp.iter().any(named)));
+        }
+    }
+    // Of several, the configuration means the one that it names for this interface.
+    if candidates.iter().any(|(_, _, configured)| *configured) {
+        candidates.retain(|(_, _, configured)| *configured);
+    }
+    let [(index, program, _)] = candidates.as_slice() else {
+        let names: Vec<_> = candidates
+            .iter()
+            .filter_map(|(index, name, _)| Some(format!("{}/{name}", plan.objects.get(*index)?.job.name)))
+            .collect();
         return Err(match names.is_empty() {
-            true => Fault::new(Cause::Object, "the configuration has no such XDP program").mend("bpfboot apply --dry-run lists what it has"),
-            false => Fault::new(Cause::Object, format!("there are several XDP programs: {}", names.join(", "))).mend("say which: --object NAME --program NAME"),
+            true => Fault::new(Cause::Object, "the configuration has no such XDP program")
+                .mend("bpfboot apply --dry-run lists what it has"),
+            false => Fault::new(Cause::Object, format!("there are several XDP programs: {}", names.join(", ")))
+                .mend("say which: --object NAME --program NAME"),
         });
     };
     let (index, program) = (*index, program.clone());
@@ -93,8 +100,7 @@ fn choose(plan: &mut BpfPlan, wish: &Wish<'_>) -> Result<usize, Fault> {
             wait: wish.wait.or(configured.map(|xdp| xdp.wait)).unwrap_or_default(),
             optional: false,
         }
-    })?;
-    Ok(index)
+    })
 }
 
 fn go(run: &mut Run, plan: &BpfPlan, index: usize) -> Health {
@@ -137,11 +143,6 @@ fn sweep(run: &mut Run, plan: &BpfPlan) -> Health {
             Health::Dirty
         }
     }
-}
-
-/// Whether an object is loaded as the configuration has it.
-pub fn is_loaded(how: &How) -> bool {
-    matches!(how, How::Keep(_))
 }
 
 /// The line for a program that is no longer attached.
