@@ -12,10 +12,6 @@ pub const CAP_SYS_PTRACE: u32 = 19;
 pub const CAP_SYS_ADMIN: u32 = 21;
 /// CAP_SYS_RESOURCE.
 pub const CAP_SYS_RESOURCE: u32 = 24;
-/// CAP_PERFMON.
-pub const CAP_PERFMON: u32 = 38;
-/// CAP_BPF.
-pub const CAP_BPF: u32 = 39;
 
 /// PROC_PID_INIT_INO of include/linux/proc_ns.h: the initial PID namespace has this inode on every kernel.
 const INITIAL_PID_NS: u64 = 0xefff_fffc;

@@ -3,7 +3,10 @@
 use std::fmt::Write;
 
 use super::Verb;
-use crate::health::Health;
+use crate::{
+    config::{distance, words},
+    health::Health,
+};
 
 /// What `--version` says.
 pub const VERSION: &str = concat!("bpfboot ", env!("CARGO_PKG_VERSION"), "\n");
@@ -141,24 +144,7 @@ value and the reason for it.
 ";
 
 /// The known word nearest to `word`, if it is near enough to be a slip of the hand.
-pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(super) fn nearest<'a>(word: &str, known: &'a str) -> Option<&'a str> {
     let far = 1 + word.len() / 4;
-    known.map(|one| (distance(word, one), one)).filter(|(edits, _)| *edits <= far).min().map(|(_, one)| one)
-}
-
-/// Letters to add, drop or change to make `a` into `b` (Levenshtein), row by row.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        let mut next = vec![left];
-        for (y, above) in b.chars().zip(row.iter().skip(1)) {
-            left = (diagonal + usize::from(x != y)).min(left + 1).min(above + 1);
-            next.push(left);
-            diagonal = *above;
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or_default()
+    words(known).map(|one| (distance(word, one), one)).filter(|(edits, _)| *edits <= far).min().map(|(_, one)| one)
 }

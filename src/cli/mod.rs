@@ -11,7 +11,7 @@ use std::{ffi::OsString, fmt, path::PathBuf, time::Duration};
 use lexopt::{Arg, Parser};
 
 use crate::{
-    config::{IfName, PinName, XdpMode},
+    config::{IfName, PinName, XdpMode, words},
     report::{Color, Shape, clean},
 };
 
@@ -127,12 +127,12 @@ impl Verb {
     }
 
     /// The options that only some verbs know.
-    const fn own_options(self) -> &'static [&'static str] {
+    const fn own_options(self) -> &'static str {
         match self {
-            Self::Apply => &["dry-run"],
-            Self::Attach => &["mode", "object", "program", "wait"],
-            Self::Detach => &["object", "program"],
-            Self::Check | Self::Undo | Self::Profiles | Self::Help => &[],
+            Self::Apply => "dry-run",
+            Self::Attach => "mode, object, program, wait",
+            Self::Detach => "object, program",
+            Self::Check | Self::Undo | Self::Profiles | Self::Help => "",
         }
     }
 
@@ -145,13 +145,17 @@ impl Verb {
             "status" | "verify" | "diff" => Some("check"),
             "load" | "start" | "up" => Some("apply"),
             "unload" | "stop" | "down" | "rollback" | "reset" => Some("undo"),
-            _ => help::nearest(word, Self::ALL.into_iter().map(Self::word)),
+            _ => help::nearest(word, VERBS),
         };
         Err(Usage::new(&format!("there is no verb '{word}'{}", did_you_mean("", meant))))
     }
 }
 
-const GLOBAL_OPTIONS: [&str; 7] = ["config", "allow-untrusted", "json", "quiet", "color", "help", "version"];
+const VERBS: &str = "apply, check, undo, attach, detach, profiles, help";
+/// What every verb knows.
+const GLOBAL_OPTIONS: &str = "config, allow-untrusted, json, quiet, color, help, version";
+/// What only some know.
+const OWN_OPTIONS: &str = "dry-run, mode, object, program, wait";
 
 /// The words as they came, not yet held against the verb.
 #[derive(Default)]
@@ -229,8 +233,8 @@ impl Words {
             Some(verb) if self.help => return Ok(Command::Help(help::on(verb))),
             Some(verb) => verb,
         };
-        let strange =
-            self.seen.iter().find(|name| !GLOBAL_OPTIONS.contains(name) && !verb.own_options().contains(name));
+        let fits = |name: &str| words(GLOBAL_OPTIONS).chain(words(verb.own_options())).any(|known| known == name);
+        let strange = self.seen.iter().find(|name| !fits(name));
         if let Some(name) = strange {
             return Err(Usage::new(&format!("the option '--{name}' is not one of {}", verb.word())));
         }
@@ -267,10 +271,11 @@ impl Words {
 
 /// The option of that name, in words that outlive the parser's.
 fn known_option(name: &str) -> Result<&'static str, Usage> {
-    let all = || GLOBAL_OPTIONS.into_iter().chain(Verb::ALL.into_iter().flat_map(Verb::own_options).copied());
-    all().find(|known| *known == name).ok_or_else(|| {
-        Usage::new(&format!("there is no option '--{name}'{}", did_you_mean("--", help::nearest(name, all()))))
-    })
+    if let Some(known) = words(GLOBAL_OPTIONS).chain(words(OWN_OPTIONS)).find(|known| *known == name) {
+        return Ok(known);
+    }
+    let meant = help::nearest(name, &format!("{GLOBAL_OPTIONS}, {OWN_OPTIONS}")).map(str::to_owned);
+    Err(Usage::new(&format!("there is no option '--{name}'{}", did_you_mean("--", meant.as_deref()))))
 }
 
 fn did_you_mean(dashes: &str, meant: Option<&str>) -> String {

@@ -68,7 +68,7 @@ fn help_is_where_it_is_looked_for() {
         for line in [format!("help {word}"), format!("{word} --help"), format!("-h {word}")] {
             let Command::Help(text) = command(&line) else { panic!("{line}") };
             assert!(verb == Verb::Help || text.starts_with(&format!("usage: bpfboot {word}")), "{line}");
-            assert!(verb.own_options().iter().all(|option| text.contains(&format!("--{option}"))), "{line}");
+            assert!(words(verb.own_options()).all(|option| text.contains(&format!("--{option}"))), "{line}");
             assert!(text.lines().all(|line| line.len() <= 80), "{line}");
         }
     }
@@ -123,10 +123,21 @@ fn the_man_page_knows_every_word() {
     let man = include_str!("../../man/bpfboot.8").replace("\\-", "-");
     for verb in Verb::ALL {
         assert!(man.contains(&format!(".B {}", verb.word())), "{}", verb.word());
-        assert!(verb.own_options().iter().all(|option| man.contains(&format!("--{option}"))), "{}", verb.word());
+        assert!(words(verb.own_options()).all(|option| man.contains(&format!("--{option}"))), "{}", verb.word());
     }
-    assert!(GLOBAL_OPTIONS.iter().all(|option| man.contains(&format!("--{option}"))));
+    assert!(words(GLOBAL_OPTIONS).chain(words(OWN_OPTIONS)).all(|option| man.contains(&format!("--{option}"))));
     for (health, _) in help::CODES {
         assert!(man.contains(&format!("\n{}\t{}\t", health.exit_code(), health.word())), "{}", health.word());
     }
+}
+
+#[test]
+fn the_lists_hold_what_the_verbs_know() {
+    assert_eq!(VERBS, Verb::ALL.map(Verb::word).join(", "));
+    assert!(
+        Verb::ALL
+            .into_iter()
+            .flat_map(|verb| words(verb.own_options()))
+            .all(|own| words(OWN_OPTIONS).any(|one| one == own))
+    );
 }

@@ -145,7 +145,7 @@ pub fn plain(text: &str) -> String {
 
 /// The words of a list as messages show it. One text and not a table of them: the address of each would be 40 bytes.
 pub fn words(list: &str) -> impl Iterator<Item = &str> {
-    list.split(", ")
+    list.split(", ").filter(|word| !word.is_empty())
 }
 
 /// The word in `known` that `word` was probably meant to be.

@@ -16,7 +16,7 @@ use std::{
 };
 
 pub use find::Sources;
-pub use mistake::Mistakes;
+pub use mistake::{Mistakes, distance, words};
 pub use table::Table;
 pub use types::{FsKind, IfName, KnobPath, PinName, SysctlKey};
 

@@ -23,6 +23,15 @@ impl<K: Ord, V> Table<K, V> {
         self.0.get(self.place(key).ok()?).map(|(_, value)| value)
     }
 
+    /// Whether there is such a key.
+    #[allow(dead_code, reason = "as every map has it")]
+    pub fn contains_key<Q: Ord + ?Sized>(&self, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+    {
+        self.place(key).is_ok()
+    }
+
     /// The value behind a key, to change it.
     pub fn get_mut<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
     where

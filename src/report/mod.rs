@@ -98,31 +98,61 @@ impl Line {
         }
     }
 
+    /// The line of a step, which has failed until something better is said.
+    fn of_step(step: &Step) -> Self {
+        let mut line = Self::new(step.id.as_str(), step.phase, step.must, Status::Failed);
+        if !step.origin.is_empty() {
+            line.facts.push(("from", step.origin.clone()));
+        }
+        line
+    }
+
     /// The line of a step that ran.
     pub fn of_outcome(step: &Step, outcome: Outcome, took: Duration) -> Self {
-        let line = Self { took, ..Self::new(step.id.as_str(), step.phase, step.must, Status::Failed) };
-        match outcome {
-            Outcome::Already { is } => Self { status: Status::Already, now: Some(is), ..line },
-            Outcome::Done { was, now, note } => Self { status: Status::Done, was, now: Some(now), note, ..line },
-            Outcome::Skipped { why } => Self { status: Status::Skipped, note: why, ..line },
-            Outcome::Failed(fault) => Self { fault: Some(fault), ..line },
-            Outcome::Undone { to } => Self { status: Status::Undone, now: Some(to), ..line },
-        }
+        let mut line = Self::of_step(step);
+        line.took = took;
+        (line.status, line.now) = match outcome {
+            Outcome::Already { is } => (Status::Already, Some(is)),
+            Outcome::Done { was, now, note } => {
+                (line.was, line.note) = (was, note);
+                (Status::Done, Some(now))
+            }
+            Outcome::Skipped { why } => {
+                line.note = why;
+                (Status::Skipped, None)
+            }
+            Outcome::Failed(fault) => {
+                line.fault = Some(fault);
+                (Status::Failed, None)
+            }
+            Outcome::Undone { to } => (Status::Undone, Some(to)),
+        };
+        line
     }
 
     /// The line of a step that was only looked at. `change` is what a needed write counts as: [`Status::Planned`] in a
     /// dry run, [`Status::Drift`] in a check.
     pub fn of_verdict(step: &Step, verdict: Verdict, change: Status) -> Self {
-        let line = Self::new(step.id.as_str(), step.phase, step.must, Status::Failed);
-        match verdict {
-            Verdict::Already { is } => Self { status: Status::Already, now: Some(is), ..line },
+        let mut line = Self::of_step(step);
+        (line.status, line.now) = match verdict {
+            Verdict::Already { is } => (Status::Already, Some(is)),
             Verdict::Change { was, now } => {
-                let note = if change == Status::Planned { step.why.clone() } else { String::new() };
-                Self { status: change, was, now: Some(now), note, ..line }
+                line.was = was;
+                if change == Status::Planned {
+                    line.note.clone_from(&step.why);
+                }
+                (change, Some(now))
             }
-            Verdict::Skip { why } => Self { status: Status::Skipped, note: why, ..line },
-            Verdict::Blocked(fault) => Self { fault: Some(fault), ..line },
-        }
+            Verdict::Skip { why } => {
+                line.note = why;
+                (Status::Skipped, None)
+            }
+            Verdict::Blocked(fault) => {
+                line.fault = Some(fault);
+                (Status::Failed, None)
+            }
+        };
+        line
     }
 
     /// Whether the run fails, or is degraded, because of this line. A best-effort step that failed does neither.

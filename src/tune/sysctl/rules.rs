@@ -4,7 +4,7 @@
 
 use super::value::{number, numbers, single};
 use crate::{
-    config::Goal,
+    config::{Goal, words},
     facts::{CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_SYS_PTRACE},
 };
 
@@ -20,117 +20,98 @@ pub const CONGESTION: &str = "net/ipv4/tcp_congestion_control";
 pub const SAMPLE_RATE: &str = "kernel/perf_event_max_sample_rate";
 const JIT_ENABLE: &str = "net/core/bpf_jit_enable";
 const FTRACE: &str = "kernel/ftrace_enabled";
-const INT_MAX: i64 = i32::MAX as i64;
 
 /// Keys of exactly one number, and the least and the most that we let through: the kernel's range, or ours where it
-/// has none and would take -5 (netdev_budget, netdev_max_backlog and others have no extra1).
-const RANGES: [(&str, i64, i64); 20] = [
-    (UNPRIVILEGED_BPF, 0, 2),
-    (PARANOID, -1, 4),
-    (KPTR, 0, 2),
-    (SAMPLE_RATE, 1, INT_MAX),
-    (JIT_ENABLE, 0, 2),
-    (FTRACE, 0, 1),
-    ("net/core/bpf_jit_harden", 0, 2),
-    ("net/core/bpf_jit_kallsyms", 0, 1),
-    ("net/core/bpf_jit_limit", 1, i64::MAX),
-    ("kernel/bpf_stats_enabled", 0, 1),
-    ("kernel/modules_disabled", 0, 1),
-    ("kernel/kexec_load_disabled", 0, 1),
-    ("kernel/yama/ptrace_scope", 0, 3),
-    ("net/core/netdev_budget", 1, 65_535),
-    ("net/core/netdev_budget_usecs", 1, INT_MAX),
-    ("net/core/netdev_max_backlog", 1, INT_MAX),
-    ("net/core/netdev_tstamp_prequeue", 0, 1),
-    ("net/ipv4/tcp_max_syn_backlog", 1, INT_MAX),
-    // Kept in jiffies: a day is far inside an int at every HZ.
-    ("net/ipv4/tcp_fin_timeout", 1, 86_400),
-    ("vm/max_map_count", 1, INT_MAX),
-];
+/// has none and would take -5 (netdev_budget, netdev_max_backlog and others have no extra1). tcp_fin_timeout is kept in
+/// jiffies: a day is far inside an int at every HZ. (These tables are text, since each word of one of constants costs
+/// 40 bytes more.)
+const RANGES: &str = "\
+kernel/unprivileged_bpf_disabled 0 2
+kernel/perf_event_paranoid -1 4
+kernel/kptr_restrict 0 2
+kernel/perf_event_max_sample_rate 1 2147483647
+net/core/bpf_jit_enable 0 2
+kernel/ftrace_enabled 0 1
+net/core/bpf_jit_harden 0 2
+net/core/bpf_jit_kallsyms 0 1
+net/core/bpf_jit_limit 1 9223372036854775807
+kernel/bpf_stats_enabled 0 1
+kernel/modules_disabled 0 1
+kernel/kexec_load_disabled 0 1
+kernel/yama/ptrace_scope 0 3
+net/core/netdev_budget 1 65535
+net/core/netdev_budget_usecs 1 2147483647
+net/core/netdev_max_backlog 1 2147483647
+net/core/netdev_tstamp_prequeue 0 1
+net/ipv4/tcp_max_syn_backlog 1 2147483647
+net/ipv4/tcp_fin_timeout 1 86400
+vm/max_map_count 1 2147483647";
 
 /// Keys of three numbers, least, default and most, which the kernel takes in any order and number.
-const TRIPLES: [&str; 4] = ["net/ipv4/tcp_rmem", "net/ipv4/tcp_wmem", "net/ipv4/tcp_mem", "net/ipv4/udp_mem"];
-
-/// One-way keys and the value from which only a reboot leads back.
-const LATCHES: [(&str, i64); 4] = [
-    // bpf_unpriv_handler() in kernel/bpf/syscall.c: locked at 1, while 2 may be changed again.
-    (UNPRIVILEGED_BPF, 1),
-    ("kernel/modules_disabled", 1),
-    ("kernel/kexec_load_disabled", 1),
-    // yama_dointvec_minmax(): YAMA_SCOPE_NO_ATTACH.
-    ("kernel/yama/ptrace_scope", 3),
-];
-
-/// Keys whose handler asks for a capability beside the file's mode.
-const CAPABILITIES: [(&str, u32); 9] = [
-    (UNPRIVILEGED_BPF, CAP_SYS_ADMIN),
-    (KPTR, CAP_SYS_ADMIN),
-    ("kernel/dmesg_restrict", CAP_SYS_ADMIN),
-    ("kernel/bpf_stats_enabled", CAP_SYS_ADMIN),
-    (JIT_ENABLE, CAP_SYS_ADMIN),
-    ("net/core/bpf_jit_harden", CAP_SYS_ADMIN),
-    ("net/core/bpf_jit_kallsyms", CAP_SYS_ADMIN),
-    ("net/core/bpf_jit_limit", CAP_SYS_ADMIN),
-    ("kernel/yama/ptrace_scope", CAP_SYS_PTRACE),
-];
+const TRIPLES: &str = "net/ipv4/tcp_rmem, net/ipv4/tcp_wmem, net/ipv4/tcp_mem, net/ipv4/udp_mem";
 
 /// Why a key is missing, by how its path begins: what must be there, and what brings it.
-const HINTS: [(&str, &str, &str); 14] = [
-    ("net/netfilter/nf_conntrack", "the module nf_conntrack is not loaded", "modprobe nf_conntrack"),
-    ("net/nf_conntrack_max", "the module nf_conntrack is not loaded", "modprobe nf_conntrack"),
-    ("net/bridge/", "the module br_netfilter is not loaded", "modprobe br_netfilter"),
-    ("net/ipv4/vs/", "the module ip_vs is not loaded", "modprobe ip_vs"),
-    ("net/sctp/", "the module sctp is not loaded", "modprobe sctp"),
-    ("net/mptcp/", "CONFIG_MPTCP is off", ""),
-    ("net/ipv6/", "IPv6 is off (ipv6.disable=1?), or there is no such interface", ""),
-    ("net/ipv4/conf/", "there is no such interface", ""),
-    ("net/ipv4/neigh/", "there is no such interface", ""),
-    ("net/core/bpf_jit", "CONFIG_BPF_JIT is off", ""),
-    ("sunrpc/", "the module sunrpc is not loaded", "modprobe sunrpc"),
-    ("debug/kprobes-optimization", "CONFIG_KPROBES or CONFIG_OPTPROBES is off", ""),
-    ("kernel/ftrace_enabled", "CONFIG_FUNCTION_TRACER is off", ""),
-    ("kernel/yama/", "the Yama LSM is off", ""),
-];
+const HINTS: &str = "\
+net/netfilter/nf_conntrack; the module nf_conntrack is not loaded; modprobe nf_conntrack
+net/nf_conntrack_max; the module nf_conntrack is not loaded; modprobe nf_conntrack
+net/bridge/; the module br_netfilter is not loaded; modprobe br_netfilter
+net/ipv4/vs/; the module ip_vs is not loaded; modprobe ip_vs
+net/sctp/; the module sctp is not loaded; modprobe sctp
+net/mptcp/; CONFIG_MPTCP is off;
+net/ipv6/; IPv6 is off (ipv6.disable=1?), or there is no such interface;
+net/ipv4/conf/; there is no such interface;
+net/ipv4/neigh/; there is no such interface;
+net/core/bpf_jit; CONFIG_BPF_JIT is off;
+sunrpc/; the module sunrpc is not loaded; modprobe sunrpc
+debug/kprobes-optimization; CONFIG_KPROBES or CONFIG_OPTPROBES is off;
+kernel/ftrace_enabled; CONFIG_FUNCTION_TRACER is off;
+kernel/yama/; the Yama LSM is off;";
 
 /// Keys that only the initial network namespace has (net_core_table in net/core/sysctl_net_core.c).
-const INITIAL_NETNS_ONLY: [&str; 9] = [
-    "net/core/bpf_jit",
-    "net/core/netdev_",
-    "net/core/default_qdisc",
-    "net/core/dev_weight",
-    "net/core/busy_",
-    "net/core/message_",
-    "net/core/flow_limit",
-    "net/core/fb_tunnels",
-    "net/core/rps_",
-];
+const INITIAL_NETNS_ONLY: &str = "net/core/bpf_jit, net/core/netdev_, net/core/default_qdisc, net/core/dev_weight, \
+    net/core/busy_, net/core/message_, net/core/flow_limit, net/core/fb_tunnels, net/core/rps_";
 
-fn look_up<T: Copy>(table: &[(&str, T)], path: &str) -> Option<T> {
-    table.iter().find(|(name, _)| *name == path).map(|(_, found)| *found)
-}
-
-/// The value at which the key locks.
+/// The value at which a one-way key locks: from there only a reboot leads back.
 pub fn latch(path: &str) -> Option<i64> {
-    look_up(&LATCHES, path)
+    match path {
+        // bpf_unpriv_handler() in kernel/bpf/syscall.c: locked at 1, while 2 may be changed again.
+        UNPRIVILEGED_BPF | "kernel/modules_disabled" | "kernel/kexec_load_disabled" => Some(1),
+        // yama_dointvec_minmax(): YAMA_SCOPE_NO_ATTACH.
+        "kernel/yama/ptrace_scope" => Some(3),
+        _ => None,
+    }
 }
 
-/// The capability that the key's handler asks for.
+/// The capability that the key's handler asks for, beside the file's mode.
 pub fn capability(path: &str) -> Option<u32> {
     match path {
         // set_default_qdisc() asks in the user namespace of the network namespace.
         "net/core/default_qdisc" => Some(CAP_NET_ADMIN),
-        _ => look_up(&CAPABILITIES, path),
+        "kernel/yama/ptrace_scope" => Some(CAP_SYS_PTRACE),
+        UNPRIVILEGED_BPF
+        | KPTR
+        | JIT_ENABLE
+        | "kernel/dmesg_restrict"
+        | "kernel/bpf_stats_enabled"
+        | "net/core/bpf_jit_harden"
+        | "net/core/bpf_jit_kallsyms"
+        | "net/core/bpf_jit_limit" => Some(CAP_SYS_ADMIN),
+        _ => None,
     }
 }
 
 /// Whether a child network namespace lacks the key by design.
 pub fn initial_netns_only(path: &str) -> bool {
-    INITIAL_NETNS_ONLY.iter().any(|start| path.starts_with(start))
+    words(INITIAL_NETNS_ONLY).any(|start| path.starts_with(start))
 }
 
 /// Why the key may be missing, and the command that brings it.
 pub fn hint(path: &str) -> Option<(&'static str, &'static str)> {
-    HINTS.iter().find(|(start, ..)| path.starts_with(start)).map(|(_, why, mend)| (*why, *mend))
+    HINTS.lines().find_map(|line| {
+        let (start, hint) = line.split_once("; ")?;
+        let (why, mend) = hint.split_once(';')?;
+        path.starts_with(start).then(|| (why, mend.trim_start()))
+    })
 }
 
 /// The other key of the pair that together shows kernel addresses to everybody (kallsyms_show_value() in
@@ -143,6 +124,13 @@ pub fn partner(path: &str) -> Option<&'static str> {
     }
 }
 
+fn range(path: &str) -> Option<(i64, i64)> {
+    RANGES.lines().find_map(|line| {
+        let (least, most) = line.strip_prefix(path)?.strip_prefix(' ')?.split_once(' ')?;
+        Some((number(least)?, number(most)?))
+    })
+}
+
 /// Refuses goals that the kernel would take and nobody can mean.
 ///
 /// # Errors
@@ -153,18 +141,18 @@ pub fn check_range(path: &str, goal: &Goal) -> Result<(), String> {
         Goal::Set(text) => numbers(text),
         Goal::AtLeast(fields) | Goal::AtMost(fields) => Some(fields.clone()),
     };
-    if TRIPLES.contains(&path) {
+    if words(TRIPLES).any(|triple| triple == path) {
         return match fields.as_deref() {
             Some([least, default, most]) if 1 <= *least && least <= default && default <= most => Ok(()),
             _ => Err("takes three numbers: least <= default <= most, the least at least 1".into()),
         };
     }
-    let Some((_, least, most)) = RANGES.iter().find(|(name, ..)| *name == path) else {
+    let Some((least, most)) = range(path) else {
         return Ok(());
     };
     match fields.as_deref() {
-        Some([one]) if (least..=most).contains(&one) => Ok(()),
-        Some([_]) if *most == i64::MAX => Err(format!("takes {least} and more")),
+        Some([one]) if (least..=most).contains(one) => Ok(()),
+        Some([_]) if most == i64::MAX => Err(format!("takes {least} and more")),
         Some([_]) => Err(format!("takes {least} to {most}")),
         _ => Err("takes exactly one number".into()),
     }
