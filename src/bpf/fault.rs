@@ -37,7 +37,7 @@ fn plain(cause: Cause, error: &(dyn Error + 'static)) -> Fault {
 pub fn of_parse(error: &ParseError) -> Fault {
     match error {
         ParseError::BtfError(BtfError::UnexpectedBtfType { .. }) => Fault::new(Cause::Object, "a map of it has a form that aya cannot read")
-            .mend("initial values in the source (__array(values, ...) = { ... }) are such a form: set them with maps.NAME"),
+            .mend("such as __ulong(map_extra, ...) of an arena: bpftool btf dump file OBJECT shows its maps; take them out of the source"),
         ParseError::BtfError(BtfError::InvalidRelocationKind { kind }) => {
             Fault::new(Cause::Object, format!("aya cannot resolve its CO-RE relocations of kind {kind}")).mend("kind 12 is bpf_core_type_matches(): rebuild it without")
         }
