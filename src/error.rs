@@ -201,10 +201,12 @@ pub fn errno_text(errno: i32) -> String {
     if errno == 524 {
         return "Operation not supported by the kernel (ENOTSUPP 524)".into();
     }
-    // The texts are the C library's, which has them anyway; only std's own words behind them are not wanted.
-    let text = std::io::Error::from_raw_os_error(errno).to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
-    format!("{text} ({:?})", nix::errno::Errno::from_raw(errno))
+    // Asm-generic's numbers in their order, a line each: a table of constants would be three times as large.
+    let known = usize::try_from(errno).ok().and_then(|errno| include_str!("errno.txt").lines().nth(errno));
+    match known.and_then(|line| line.split_once(' ')) {
+        Some((name, text)) => format!("{text} ({name})"),
+        None => "Unknown errno (UnknownErrno)".into(),
+    }
 }
 
 #[cfg(test)]
@@ -224,5 +226,13 @@ mod tests {
         let fault = Fault::os(Cause::Sysctl, "write \"5\"", libc::EINVAL);
         assert_eq!(fault.to_string(), "write \"5\": Invalid argument (EINVAL)");
         assert!(errno_text(524).contains("ENOTSUPP"));
+    }
+
+    #[test]
+    fn every_errno_has_the_words_of_nix() {
+        for number in -1..=140 {
+            let errno = nix::errno::Errno::from_raw(number);
+            assert_eq!(errno_text(number), format!("{} ({errno:?})", errno.desc()));
+        }
     }
 }
