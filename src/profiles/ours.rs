@@ -26,7 +26,7 @@ kprobes jump and do not trap where the code allows it; 1 is the default, this on
 
 /// Opt-in. Never lowers: the kernel's own defaults have grown, and many of the usual values are below them by now.
 //
-// netdev_budget_usecs: 2 jiffies is the least the kernel takes; at HZ=250 and below the default is beyond this and stays.
+// netdev_budget_usecs: 2 jiffies is the least the kernel takes; at HZ=250 and below the default is more and stays.
 pub const NETWORK: &str = "\
 net.core.netdev_budget >= 600
 packets in one softirq round; raise it further while column 3 of /proc/net/softnet_stat grows
