@@ -13,11 +13,12 @@ use std::{
     io::Write as _,
     os::unix::{
         fs::{MetadataExt, PermissionsExt},
-        process::ExitStatusExt,
+        process::{CommandExt, ExitStatusExt},
     },
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::mpsc::{RecvTimeoutError, channel},
     thread,
     time::{Duration, Instant},
 };
@@ -25,11 +26,16 @@ use std::{
 use nix::{
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
+    sys::signal::{Signal, killpg},
+    unistd::Pid,
 };
 pub use serde_json::Value;
 
 /// Longest wait for something that must come: far more than it takes, so that only a hang ends a wait.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Longest life of a process: what is longer hangs.
+const LONGEST: Duration = Duration::from_secs(60);
 
 /// The pins, as people read the path.
 pub const LIVE: &str = "/sys/fs/bpf/bpfboot/live";
@@ -132,7 +138,7 @@ impl Sandbox {
     pub fn start(&self, config: &str, verb: &[&str]) -> Running {
         let path = self.config("started.toml", config);
         let args = [&["--json", "-c", path.to_str().unwrap()], verb].concat();
-        Running(Some(self.command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()))
+        Running(Some(start(&mut self.command(&args))))
     }
 
     /// A configuration file that bpfboot trusts.
@@ -337,7 +343,7 @@ impl Drop for Guard {
 
 /// Runs a tool that must succeed.
 pub fn ok(command: &mut Command) -> Output {
-    let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let output = to_its_end(start(command), &format!("{command:?}"));
     assert!(
         output.status.success(),
         "{command:?}: {}\n{}{}",
@@ -350,7 +356,26 @@ pub fn ok(command: &mut Command) -> Output {
 
 /// Runs a command to its end.
 pub fn run(command: &mut Command) -> Ran {
-    Ran::of(command.output().unwrap_or_else(|e| panic!("{command:?}: {e}")))
+    Ran::of(to_its_end(start(command), &format!("{command:?}")))
+}
+
+/// Starts a command that leads a process group of its own and is listened to.
+fn start(command: &mut Command) -> Child {
+    command.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"))
+}
+
+/// Waits until a process has ended and nobody holds its output any more. What hangs is killed, with all of its group.
+fn to_its_end(child: Child, what: &str) -> Output {
+    let (group, (done, over)) = (Pid::from_raw(child.id() as i32), channel::<()>());
+    let watch = thread::spawn(move || {
+        let hangs = over.recv_timeout(LONGEST) == Err(RecvTimeoutError::Timeout);
+        hangs && killpg(group, Signal::SIGKILL).is_ok()
+    });
+    let output = child.wait_with_output().unwrap();
+    drop(done);
+    assert!(!watch.join().unwrap(), "{what}: had to be killed after {LONGEST:?}: {output:?}");
+    output
 }
 
 /// A process that ended.
@@ -406,7 +431,7 @@ impl Running {
 
     /// Waits for its end.
     pub fn ends(mut self) -> Report {
-        Report::of(Ran::of(self.0.take().unwrap().wait_with_output().unwrap()))
+        Report::of(Ran::of(to_its_end(self.0.take().unwrap(), "bpfboot")))
     }
 }
 
