@@ -14,14 +14,17 @@ pub fn survey(step: &Step, facts: &Facts) -> Verdict {
     let verdict = match &step.action {
         Action::Mount(wish) => mount::survey(wish, facts),
         Action::Sysctl { key, goal, allow_insecure, irreversible, partner } => {
-            let ask = sysctl::Ask { allow_insecure: *allow_insecure, irreversible: *irreversible, partner: partner.as_ref() };
+            let ask =
+                sysctl::Ask { allow_insecure: *allow_insecure, irreversible: *irreversible, partner: partner.as_ref() };
             sysctl::survey(key, goal, ask, facts)
         }
         Action::Knob { path, value } => knob::survey(path, value, facts),
         Action::Limit { kind, wish } => limit::survey(*kind, *wish, facts),
     };
     match verdict {
-        Verdict::Blocked(fault) if step.if_available && tune::is_absence(&fault) => Verdict::Skip { why: fault.to_string() },
+        Verdict::Blocked(fault) if step.if_available && tune::is_absence(&fault) => {
+            Verdict::Skip { why: fault.to_string() }
+        }
         Verdict::Blocked(fault) if step.must == Must::BestEffort => Verdict::Skip { why: going_on(&fault) },
         verdict => verdict,
     }
@@ -71,7 +74,9 @@ pub fn undo_of(step: &Step, verdict: &Verdict) -> Option<Undo> {
 /// Whether the kernel still holds what we wrote there, so that putting it back takes nothing from anybody.
 pub fn still_ours(undo: &Undo, facts: &Facts) -> bool {
     match undo {
-        Undo::Sysctl { key, wrote, .. } => sysctl::current(key, facts).ok().flatten().is_some_and(|is| sysctl::same(&is, wrote)),
+        Undo::Sysctl { key, wrote, .. } => {
+            sysctl::current(key, facts).ok().flatten().is_some_and(|is| sysctl::same(&is, wrote))
+        }
         Undo::Knob { path, wrote, .. } => knob::current(path).is_some_and(|is| knob::equal(&is, wrote)),
         Undo::Unmount { fs, at } => mount::is_mounted(*fs, at.as_ref()),
         Undo::Pins { root } => Path::new(root).join("live").exists(),

@@ -168,6 +168,15 @@ impl Fault {
         self
     }
 
+    /// Says which line of the configuration it comes from.
+    #[must_use]
+    #[cold]
+    #[inline(never)]
+    pub fn configured_at(mut self, origin: &str) -> Self {
+        self.0.what = format!("{} (from {origin})", self.0.what);
+        self
+    }
+
     /// The same fault with another cause's word.
     #[must_use]
     pub fn because(mut self, cause: Cause) -> Self {

@@ -2,8 +2,6 @@
 
 use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
-use crate::sys::file;
-
 /// CAP_NET_ADMIN (include/uapi/linux/capability.h, as the next ones).
 pub const CAP_NET_ADMIN: u32 = 12;
 /// CAP_SYS_PTRACE.
@@ -23,8 +21,6 @@ pub struct Facts {
     pub kernel: KernelVersion,
     /// `uname -r`, for messages.
     pub release: String,
-    /// Effective user id.
-    pub euid: u32,
     /// Effective capabilities, one bit each, as in /proc/self/status; all of them when /proc cannot tell, so that
     /// the kernel decides.
     pub capabilities: u64,
@@ -34,8 +30,6 @@ pub struct Facts {
     pub initial_netns: Option<bool>,
     /// Whether we are in the mount namespace of PID 1; `None` when /proc does not tell.
     pub initial_mntns: Option<bool>,
-    /// Whether /proc/sys is mounted read-only, as containers and ProtectKernelTunables=yes have it.
-    pub proc_sys_read_only: bool,
     /// Whether /sys/kernel/btf/vmlinux is there.
     pub btf: bool,
 }
@@ -71,14 +65,12 @@ impl Facts {
         Self {
             kernel: KernelVersion::parse(&release),
             release: release.trim_end().to_owned(),
-            euid: field(&status, "Uid:", 1).and_then(|uid| uid.parse().ok()).unwrap_or(u32::MAX),
             capabilities: field(&status, "CapEff:", 0)
                 .and_then(|set| u64::from_str_radix(set, 16).ok())
                 .unwrap_or(u64::MAX),
             lockdown: lockdown(),
             initial_netns: initial_netns(),
             initial_mntns: same_ns_as_init("mnt").or_else(shares_mounts_with_init),
-            proc_sys_read_only: file::is_read_only(Path::new("/proc/sys")).unwrap_or(false),
             btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
         }
     }
@@ -111,11 +103,6 @@ impl Facts {
     /// XDP links are of 5.9 (aa8d3a716b59).
     pub const fn xdp_links(&self) -> bool {
         !self.older_than(5, 9)
-    }
-
-    /// Whether bpffs can swap two directories in one move (simple_rename() in fs/libfs.c).
-    pub const fn rename_exchange_on_bpffs(&self) -> bool {
-        !self.older_than(5, 16)
     }
 
     /// Whether the kernel is known to be older than `major.minor`.
@@ -218,7 +205,6 @@ mod tests {
         let facts = Facts::gather();
         assert!(facts.proc_mounted());
         assert!(facts.kernel.major >= 4);
-        assert_eq!(facts.euid, fs::metadata("/proc/self").unwrap().uid());
         assert_eq!(facts.release, fs::read_to_string("/proc/sys/kernel/osrelease").unwrap().trim());
         assert_eq!(field("Uid:\t1\t2\t3\nCapEff:\tff", "Uid:", 1), Some("2"));
     }

@@ -170,7 +170,8 @@ fn line(undo: &Undo) -> String {
 fn write(path: &Path, entries: &[Undo]) -> io::Result<()> {
     let temp = path.with_extension("new");
     remove(&temp)?;
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).custom_flags(libc::O_NOFOLLOW).open(&temp)?;
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).custom_flags(libc::O_NOFOLLOW).open(&temp)?;
     file.write_all(entries.iter().map(line).collect::<String>().as_bytes())?;
     fs::rename(&temp, path)
 }

@@ -37,21 +37,31 @@ pub struct Locked {
 pub fn lock() -> Result<(Locked, Option<String>), Fault> {
     let file = match open() {
         Ok(file) => file,
-        Err(why) => return Ok((Locked { _file: None }, Some(format!("{RUN_DIR} cannot be used ({why}): no lock, no undo journal")))),
+        Err(why) => {
+            return Ok((
+                Locked { _file: None },
+                Some(format!("{RUN_DIR} cannot be used ({why}): no lock, no undo journal")),
+            ));
+        }
     };
     let start = Instant::now();
     loop {
         match file.try_lock() {
             Ok(()) => return Ok((Locked { _file: Some(file) }, None)),
             Err(std::fs::TryLockError::WouldBlock) => {}
-            Err(std::fs::TryLockError::Error(e)) => return Ok((Locked { _file: None }, Some(format!("{RUN_DIR}/lock cannot be locked: {e}")))),
+            Err(std::fs::TryLockError::Error(e)) => {
+                return Ok((Locked { _file: None }, Some(format!("{RUN_DIR}/lock cannot be locked: {e}"))));
+            }
         }
         if process::stop_requested() {
             return Err(Fault::new(Cause::Signal, "stopped by a signal while waiting for another run"));
         }
         if start.elapsed() >= PATIENCE {
-            return Err(Fault::new(Cause::Busy, format!("another run holds {RUN_DIR}/lock for more than {PATIENCE:?}"))
-                .mend(format!("see who: fuser -v {RUN_DIR}/lock")));
+            return Err(Fault::new(
+                Cause::Busy,
+                format!("another run holds {RUN_DIR}/lock for more than {PATIENCE:?}"),
+            )
+            .mend(format!("see who: fuser -v {RUN_DIR}/lock")));
         }
         std::thread::sleep(LOOK_AGAIN);
     }

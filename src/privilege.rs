@@ -86,11 +86,6 @@ impl fmt::Display for Privileges {
     }
 }
 
-/// The effective capabilities, one bit each; 0 when the kernel does not tell.
-pub fn held() -> u64 {
-    caps::read(None, CapSet::Effective).map_or(0, |set| bits(&set))
-}
-
 /// Whether this process holds what `needs` names, or what stands in for it.
 ///
 /// # Errors
@@ -213,6 +208,10 @@ fn failed(deed: &str, error: &caps::errors::CapsError) -> Fault {
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
+
+    fn held() -> u64 {
+        caps::read(None, CapSet::Effective).map_or(0, |set| bits(&set))
+    }
 
     /// What is let go of in a thread is let go of by that thread alone.
     fn in_a_thread<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> T {

@@ -154,11 +154,6 @@ pub enum Outcome {
     },
     /// It failed.
     Failed(Fault),
-    /// It had been done, and was put back because the run failed.
-    Undone {
-        /// The value it was put back to.
-        to: String,
-    },
 }
 
 /// How to put back what a step changed. Kept in the journal before the change is made.

@@ -92,7 +92,9 @@ fn events(wish: &AttachWish, fault: &dyn Fn(&io::Error) -> Fault) -> Result<Vec<
             let config = tracepoint_id(category, name).map_err(|e| fault(&e))?;
             vec![PerfEvent { kind: link::TRACEPOINT, config, ..PerfEvent::default() }]
         }
-        AttachWish::Kprobe { function, offset } => vec![probe("kprobe", false, c_text(function)?, *offset).map_err(|e| fault(&e))?],
+        AttachWish::Kprobe { function, offset } => {
+            vec![probe("kprobe", false, c_text(function)?, *offset).map_err(|e| fault(&e))?]
+        }
         AttachWish::Kretprobe(function) => vec![probe("kprobe", true, c_text(function)?, 0).map_err(|e| fault(&e))?],
         AttachWish::Uprobe(at) | AttachWish::Uretprobe(at) => {
             let (file, offset) = user::place(at)?;
@@ -100,12 +102,14 @@ fn events(wish: &AttachWish, fault: &dyn Fn(&io::Error) -> Fault) -> Result<Vec<
         }
         AttachWish::PerfEvent { event, sample } => {
             let config = SOFTWARE_EVENTS.iter().position(|known| known == event);
-            let config = config.ok_or_else(|| Fault::new(Cause::Attach, format!("there is no software event {event:?}")))?;
+            let config =
+                config.ok_or_else(|| Fault::new(Cause::Attach, format!("there is no software event {event:?}")))?;
             let (frequency, period) = match sample {
                 Sample::Frequency(hertz) => (*hertz, 0),
                 Sample::Period(events) => (0, *events),
             };
-            let event = PerfEvent { kind: link::SOFTWARE, config: config as u64, frequency, period, ..PerfEvent::default() };
+            let event =
+                PerfEvent { kind: link::SOFTWARE, config: config as u64, frequency, period, ..PerfEvent::default() };
             cpu::online().into_iter().map(|cpu| PerfEvent { cpu, ..event.clone() }).collect()
         }
         _ => Vec::new(),
@@ -166,7 +170,9 @@ fn wait_for(job: &XdpJob) -> Result<u32, Fault> {
                 });
             }
             Ok(None) => std::thread::sleep(LOOK_AGAIN.min(job.wait)),
-            Err(error) => return Err(Fault::io(Cause::Attach, format!("ask the kernel for {}", job.interface), &error)),
+            Err(error) => {
+                return Err(Fault::io(Cause::Attach, format!("ask the kernel for {}", job.interface), &error));
+            }
         }
     }
 }

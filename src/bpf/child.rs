@@ -103,13 +103,20 @@ pub fn run(plan: &BpfPlan, machine: Machine, out: &Out) -> Result<(), GaveUp> {
     Ok(())
 }
 
-fn begin<'a>(plan: &'a ObjectPlan, store: &Store, machine: Machine, btf: &KernelBtf, out: &Out) -> Result<Option<Work<'a>>, GaveUp> {
+fn begin<'a>(
+    plan: &'a ObjectPlan,
+    store: &Store,
+    machine: Machine,
+    btf: &KernelBtf,
+    out: &Out,
+) -> Result<Option<Work<'a>>, GaveUp> {
     let job = &plan.job;
     out.send(&Event::Begin(format!("object {}", job.name)));
     let start = Instant::now();
     let opened = store.stage().make(&job.name).and_then(|()| match &plan.found.how {
         How::Keep(record) => carry(store, &job.name, record).map(|()| (None, record.clone())),
-        How::Load(_) => open(job, store, machine, btf).map(|opened| (Some(opened), Record { spec: job.spec.clone(), ..Record::default() })),
+        How::Load(_) => open(job, store, machine, btf)
+            .map(|opened| (Some(opened), Record { spec: job.spec.clone(), ..Record::default() })),
     });
     match opened {
         Ok((opened, record)) => {
@@ -145,7 +152,8 @@ fn carry_whole(store: &Store, object: &PinName) -> Result<(), Fault> {
     store.stage().make(object)?;
     carry(store, object, &record)?;
     record.links.retain(|link| {
-        let alive = || open_link(&store.live().pin(object, Shelf::Links, &link.name)).is_ok_and(|link| link.ifindex != Some(0));
+        let alive =
+            || open_link(&store.live().pin(object, Shelf::Links, &link.name)).is_ok_and(|link| link.ifindex != Some(0));
         !link.target.starts_with("xdp ") || (alive() && carry_pin(store, object, Shelf::Links, &link.name).is_ok())
     });
     record.write(&store.stage().object(object))
@@ -172,7 +180,11 @@ fn carry(store: &Store, object: &PinName, record: &Record) -> Result<(), Fault> 
     let programs = record.programs.iter().map(|(name, _)| (Shelf::Progs, name));
     let maps = record.maps.iter().map(|(name, _)| (Shelf::Maps, name));
     programs.chain(maps).try_for_each(|(shelf, name)| carry_pin(store, object, shelf, name))?;
-    record.links.iter().filter(|link| !link.target.starts_with("xdp ")).try_for_each(|link| carry_pin(store, object, Shelf::Links, &link.name))
+    record
+        .links
+        .iter()
+        .filter(|link| !link.target.starts_with("xdp "))
+        .try_for_each(|link| carry_pin(store, object, Shelf::Links, &link.name))
 }
 
 /// Gives one pin of the live generation a second name in the stage.

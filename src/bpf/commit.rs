@@ -75,7 +75,8 @@ impl Committed {
         let (live, stage) = (plan.store.live(), plan.store.stage());
         match self.replaced {
             true => plan.store.flip(),
-            false => std::fs::rename(live.path(), stage.path()).map_err(|e| Fault::io(Cause::Pin, format!("take {} back", live.path().display()), &e)),
+            false => std::fs::rename(live.path(), stage.path())
+                .map_err(|e| Fault::io(Cause::Pin, format!("take {} back", live.path().display()), &e)),
         }
     }
 }
@@ -122,7 +123,8 @@ fn swaps(plan: &BpfPlan) -> Result<Vec<Swap>, Fault> {
                 let path = generation.pin(&object.job.name, shelf, name);
                 bpf::open_pin(&path).map_err(|e| Fault::io(Cause::Pin, format!("open {}", path.display()), &e))
             };
-            let link_name: PinName = name.parse().map_err(|why| Fault::new(Cause::Pin, format!("link {name}: {why}")))?;
+            let link_name: PinName =
+                name.parse().map_err(|why| Fault::new(Cause::Pin, format!("link {name}: {why}")))?;
             swaps.push(Swap {
                 what: format!("link {}/{name}", object.job.name),
                 link: pin(&stage, Shelf::Links, &link_name)?,

@@ -95,7 +95,9 @@ pub fn look(bytes: &[u8]) -> Result<Shape, Fault> {
                 let says = understand(&section);
                 shape.programs.push(ProgramShape { name, section, says });
             }
-            elf::STT_OBJECT | elf::STT_NOTYPE if section == ".maps" || section == "maps" || section.ends_with("/maps") => {
+            elf::STT_OBJECT | elf::STT_NOTYPE
+                if section == ".maps" || section == "maps" || section.ends_with("/maps") =>
+            {
                 let map_type = match &btf {
                     Some(types) if section == ".maps" => declared_type(types, &name),
                     _ => header.data(endian, bytes).ok().and_then(|data| word(data, symbol.st_value(endian) as usize)),
@@ -141,7 +143,11 @@ fn declared_type(types: &Types<'_>, map: &str) -> Option<u32> {
     types.word(array + 20)
 }
 
-pub(super) fn section_name(sections: &SectionTable<'_, Header>, header: &SectionHeader64<Endianness>, endian: Endianness) -> String {
+pub(super) fn section_name(
+    sections: &SectionTable<'_, Header>,
+    header: &SectionHeader64<Endianness>,
+    endian: Endianness,
+) -> String {
     String::from_utf8_lossy(sections.section_name(endian, header).unwrap_or_default()).into_owned()
 }
 

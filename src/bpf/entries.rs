@@ -81,7 +81,8 @@ fn write_each(
         let mut copy = sized(value, map.value_size as usize).map_err(|why| misfit("value", why))?;
         copy.resize(stride, 0);
         look(&key);
-        bpf::write_entry(fd, &key, &copy.repeat(copies)).map_err(|e| Fault::io(Cause::Map, format!("write entry {}", number + 1), &e))?;
+        bpf::write_entry(fd, &key, &copy.repeat(copies))
+            .map_err(|e| Fault::io(Cause::Map, format!("write entry {}", number + 1), &e))?;
     }
     Ok(())
 }
@@ -91,7 +92,9 @@ fn write_each(
 /// # Errors
 /// A [`Cause::Map`] fault: the map cannot be walked, or the new one is too small for what lives in the old one.
 pub fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>, map: &MapIdentity, cpus: u32) -> Result<u64, Fault> {
-    let fault = |deed: &str, e: &io::Error| Fault::io(Cause::Map, format!("migrate: {deed}"), e).mend("on-mismatch = \"recreate\"");
+    let fault = |deed: &str, e: &io::Error| {
+        Fault::io(Cause::Map, format!("migrate: {deed}"), e).mend("on-mismatch = \"recreate\"")
+    };
     let (stride, copies) = value_bytes(map, cpus);
     let mut value = vec![0; stride * copies];
     let (mut key, mut next, mut count) = (None, vec![0; map.key_size as usize], 0);

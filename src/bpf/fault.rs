@@ -137,7 +137,9 @@ fn missing(reason: &str) -> Option<&'static str> {
     const NO_CORE_MATCH: u32 = 0x0bad_2310;
     const NO_KFUNC: u32 = 2_002_000_000;
     match reason.strip_prefix("invalid func unknown#")?.parse().ok()? {
-        NO_CORE_MATCH => Some("it reads a kernel type, field or enum value that this kernel does not have (a CO-RE relocation without a match)"),
+        NO_CORE_MATCH => Some(
+            "it reads a kernel type, field or enum value that this kernel does not have (a CO-RE relocation without a match)",
+        ),
         NO_KFUNC.. => Some("it calls a kernel function that this kernel does not have (a weak kfunc)"),
         _ => None,
     }
@@ -194,8 +196,11 @@ pub fn of_pin(error: &io::Error, path: &Path) -> Fault {
 
 /// A link that cannot outlive this process.
 pub fn of_unpinnable(target: &str) -> Fault {
-    Fault::new(Cause::Attach, format!("the link to {target} cannot be pinned on this kernel, so it would end with this run; it was detached"))
-        .mend("XDP links need Linux 5.9, tracepoint, kprobe and perf links 5.15; or use raw_tp, tp_btf or fentry")
+    Fault::new(
+        Cause::Attach,
+        format!("the link to {target} cannot be pinned on this kernel, so it would end with this run; it was detached"),
+    )
+    .mend("XDP links need Linux 5.9, tracepoint, kprobe and perf links 5.15; or use raw_tp, tp_btf or fentry")
 }
 
 #[cfg(test)]
@@ -204,7 +209,8 @@ mod tests {
 
     #[test]
     fn the_verifiers_last_word_is_found() {
-        let log = "0: R1=ctx() R10=fp0\n0: (79) r0 = *(u64 *)(r1 +0)\nR1 !read_ok\nprocessed 1 insns (limit 1000000)\n\n";
+        let log =
+            "0: R1=ctx() R10=fp0\n0: (79) r0 = *(u64 *)(r1 +0)\nR1 !read_ok\nprocessed 1 insns (limit 1000000)\n\n";
         assert_eq!(reason(log), Some("R1 !read_ok"));
         assert_eq!(reason(""), None);
     }

@@ -93,8 +93,7 @@ impl Finish<'_> {
                 self.record.maps.push((map.name.clone(), map.identity));
             } else {
                 let path = self.store.stage().pin(&job.name, Shelf::Maps, &map.name);
-                fs::remove_file(&path)
-                    .map_err(|e| Fault::io(Cause::Pin, format!("unpin {}", path.display()), &e))?;
+                fs::remove_file(&path).map_err(|e| Fault::io(Cause::Pin, format!("unpin {}", path.display()), &e))?;
             }
             let facts = [("id", map.identity.id.to_string()), ("pinned", pin.to_string())];
             let now = Layout::pinned(&map.identity).to_string();
@@ -126,12 +125,7 @@ impl Finish<'_> {
         program.attach.iter().try_for_each(|wish| self.attach_tracing(program, wish, fd).map_err(in_program))
     }
 
-    fn attach_tracing(
-        &mut self,
-        program: &ProgramJob,
-        wish: &AttachWish,
-        fd: BorrowedFd<'_>,
-    ) -> Result<(), Fault> {
+    fn attach_tracing(&mut self, program: &ProgramJob, wish: &AttachWish, fd: BorrowedFd<'_>) -> Result<(), Fault> {
         let start = Instant::now();
         let names = program.link_names(wish);
         let id = |name: &str| format!("link {}/{name}", self.job.name);

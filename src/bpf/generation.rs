@@ -99,7 +99,9 @@ pub fn make_dir(path: &Path) -> Result<(), Fault> {
     match fs::DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
             let mend = match error.raw_os_error() {
-                Some(libc::EROFS) => "remount it: mount -o remount,rw /sys/fs/bpf (a unit needs ReadWritePaths=/sys/fs/bpf)",
+                Some(libc::EROFS) => {
+                    "remount it: mount -o remount,rw /sys/fs/bpf (a unit needs ReadWritePaths=/sys/fs/bpf)"
+                }
                 Some(libc::EACCES | libc::EPERM) => "run as the owner of that directory, usually root",
                 _ => "",
             };

@@ -48,8 +48,6 @@ pub struct Job {
     pub programs: Vec<ProgramJob>,
     /// Where XDP programs attach.
     pub xdp: Vec<XdpJob>,
-    /// Where the configuration names it.
-    pub origin: String,
 }
 
 /// One program to load.
@@ -165,7 +163,6 @@ impl Job {
             globals: globals(wish, &shape)?,
             programs,
             xdp,
-            origin: wish.origin.clone(),
             bytes,
         };
         job.spec = job.hash();
@@ -225,8 +222,14 @@ fn programs(wish: &ObjectWish, shape: &Shape) -> Result<(Vec<ProgramJob>, Vec<Xd
         }
     }
     if out.0.is_empty() && !shape.programs.is_empty() {
-        return Err(Fault::new(Cause::Object, "no program of it is to be loaded: its sections begin with \"?\", on request only")
-            .mend(format!("name those to take, object.NAME.programs.PROGRAM = {{}}: {}", names().collect::<Vec<_>>().join(", "))));
+        return Err(Fault::new(
+            Cause::Object,
+            "no program of it is to be loaded: its sections begin with \"?\", on request only",
+        )
+        .mend(format!(
+            "name those to take, object.NAME.programs.PROGRAM = {{}}: {}",
+            names().collect::<Vec<_>>().join(", ")
+        )));
     }
     Ok(out)
 }
@@ -244,7 +247,12 @@ fn settle(program: &ProgramShape, asked: &ProgramWish, out: &mut (Vec<ProgramJob
     if let Some(wrong) = attach.iter().find(|wish| !fits(kind, wish)) {
         return Err(Fault::new(
             Cause::Attach,
-            format!("program {name} is a {} program (section {:?}) and cannot attach to {}", kind.word(), program.section, target(wrong)),
+            format!(
+                "program {name} is a {} program (section {:?}) and cannot attach to {}",
+                kind.word(),
+                program.section,
+                target(wrong)
+            ),
         )
         .mend(format!("give it a place for {} programs, or attach = false", kind.word())));
     }
@@ -261,7 +269,14 @@ fn settle(program: &ProgramShape, asked: &ProgramWish, out: &mut (Vec<ProgramJob
         Some(wish) => target(wish),
         None => program.section.split_once('/').map_or_else(String::new, |(_, tail)| tail.to_owned()),
     };
-    out.0.push(ProgramJob { name, kind, section: program.section.clone(), attach: tracing, load_target, optional: asked.optional });
+    out.0.push(ProgramJob {
+        name,
+        kind,
+        section: program.section.clone(),
+        attach: tracing,
+        load_target,
+        optional: asked.optional,
+    });
     Ok(())
 }
 
@@ -289,7 +304,8 @@ fn maps(wish: &ObjectWish, shape: &Shape, mut declared: Slots) -> Result<Table<S
         return Err(absent("map", missing, shape.maps.iter().map(String::as_str)));
     }
     for (map, settings) in &wish.maps {
-        if let Some(program) = settings.programs.values().find(|name| !shape.programs.iter().any(|p| p.name == **name)) {
+        if let Some(program) = settings.programs.values().find(|name| !shape.programs.iter().any(|p| p.name == **name))
+        {
             let fault = absent("program", program, shape.programs.iter().map(|p| p.name.as_str()));
             return Err(fault.about(format_args!("maps.{map}.programs")));
         }
@@ -308,7 +324,10 @@ fn globals(wish: &ObjectWish, shape: &Shape) -> Result<Vec<(String, Vec<u8>)>, F
     wish.globals
         .iter()
         .map(|(name, data)| {
-            let size = shape.globals.get(name).ok_or_else(|| absent("global", name, shape.globals.keys().map(String::as_str)))?;
+            let size = shape
+                .globals
+                .get(name)
+                .ok_or_else(|| absent("global", name, shape.globals.keys().map(String::as_str)))?;
             let bytes = sized(data, usize::try_from(*size).unwrap_or(0))
                 .map_err(|what| Fault::new(Cause::Object, format!("globals.{name}: {what}")))?;
             Ok((name.clone(), bytes))

@@ -118,7 +118,7 @@ impl File<'_> {
         let new = moved + count * entry;
         self.put(new, &name.to_ne_bytes())?;
         self.put(new + offset_of!(SectionHeader64<Endianness>, sh_type), &elf::SHT_PROGBITS.0.to_ne_bytes())?;
-        self.put(new + offset_of!(SectionHeader64<Endianness>, sh_flags), &u64::from(elf::SHF_ALLOC.0).to_ne_bytes())?;
+        self.put(new + offset_of!(SectionHeader64<Endianness>, sh_flags), &elf::SHF_ALLOC.0.to_ne_bytes())?;
         self.replace(new, contents)?;
         self.put(offset_of!(FileHeader64<Endianness>, e_shoff), &(moved as u64).to_ne_bytes())?;
         self.put(offset_of!(FileHeader64<Endianness>, e_shnum), &(count as u16 + 1).to_ne_bytes())

@@ -80,7 +80,9 @@ impl Kind {
             Self::Xdp => "only pinned: bpfboot attach IFACE attaches it",
             Self::Iter => "only pinned: bpftool link pin makes a file of it that can be read",
             Self::Net(_) => "only pinned: bpfboot attaches no such programs; tc, bpftool or its own tool does",
-            Self::Other(_) | Self::Unknown => "only pinned: bpfboot attaches no such programs; bpftool or its own tool does",
+            Self::Other(_) | Self::Unknown => {
+                "only pinned: bpfboot attaches no such programs; bpftool or its own tool does"
+            }
             _ => "only pinned: neither its section nor the configuration names one place to attach",
         }
     }
@@ -92,7 +94,10 @@ impl Kind {
 
     /// Whether its link is a perf link, which can be pinned only since 5.15 (b89fbfbb854c).
     pub const fn uses_perf_link(self) -> bool {
-        matches!(self, Self::Tracepoint | Self::Kprobe | Self::Kretprobe | Self::Uprobe | Self::Uretprobe | Self::PerfEvent)
+        matches!(
+            self,
+            Self::Tracepoint | Self::Kprobe | Self::Kretprobe | Self::Uprobe | Self::Uretprobe | Self::PerfEvent
+        )
     }
 
     /// Whether the kernel must know a BTF id of its target when it loads.
@@ -121,20 +126,30 @@ pub fn understand(written: &str) -> Section {
     let name = written.strip_prefix('?').unwrap_or(written);
     let (head, tail) = name.split_once('/').unwrap_or((name, ""));
     let (kind, attach, renamed) = match head {
-        "xdp" | "xdp.frags" => (Kind::Xdp, None, (!matches!(tail, "" | "devmap" | "cpumap")).then(|| format!("{head}/devmap/{name}"))),
+        "xdp" | "xdp.frags" => {
+            (Kind::Xdp, None, (!matches!(tail, "" | "devmap" | "cpumap")).then(|| format!("{head}/devmap/{name}")))
+        }
         "tracepoint" | "tp" => (Kind::Tracepoint, tracepoint(tail), None),
         "raw_tp" | "raw_tracepoint" => (Kind::RawTracepoint, named(tail, AttachWish::RawTracepoint), None),
         "tp_btf" => (Kind::TpBtf, named(tail, AttachWish::TpBtf), None),
         "kprobe" => (Kind::Kprobe, kprobe(tail), None),
         "kprobe.multi" => (Kind::Kprobe, one(tail).and_then(kprobe), Some(format!("kprobe/{tail}"))),
-        "kretprobe.multi" => (Kind::Kretprobe, one(tail).and_then(|tail| named(tail, AttachWish::Kretprobe)), Some(format!("kretprobe/{tail}"))),
+        "kretprobe.multi" => (
+            Kind::Kretprobe,
+            one(tail).and_then(|tail| named(tail, AttachWish::Kretprobe)),
+            Some(format!("kretprobe/{tail}")),
+        ),
         "kretprobe" => (Kind::Kretprobe, named(tail, AttachWish::Kretprobe), None),
         "ksyscall" => (Kind::Kprobe, kprobe(&syscall_symbol(tail)), Some(format!("kprobe/{tail}"))),
-        "kretsyscall" => (Kind::Kretprobe, Some(AttachWish::Kretprobe(syscall_symbol(tail))), Some(format!("kretprobe/{tail}"))),
+        "kretsyscall" => {
+            (Kind::Kretprobe, Some(AttachWish::Kretprobe(syscall_symbol(tail))), Some(format!("kretprobe/{tail}")))
+        }
         "fentry" | "fentry.s" => (Kind::Fentry, named(tail, AttachWish::Fentry), None),
         "fexit" | "fexit.s" => (Kind::Fexit, named(tail, AttachWish::Fexit), None),
         "lsm" | "lsm.s" => (Kind::Lsm, named(tail, AttachWish::Lsm), None),
-        "uprobe" | "uprobe.s" | "uprobe.multi" | "uprobe.multi.s" => (Kind::Uprobe, user(tail).map(AttachWish::Uprobe), None),
+        "uprobe" | "uprobe.s" | "uprobe.multi" | "uprobe.multi.s" => {
+            (Kind::Uprobe, user(tail).map(AttachWish::Uprobe), None)
+        }
         "uretprobe" | "uretprobe.s" | "uretprobe.multi" | "uretprobe.multi.s" => {
             (Kind::Uretprobe, user(tail).map(AttachWish::Uretprobe), None)
         }
@@ -143,12 +158,19 @@ pub fn understand(written: &str) -> Section {
         "tc" | "tcx" | "netkit" | "action" => (Kind::Net("tc"), None, Some(format!("classifier/{name}"))),
         "classifier" => (Kind::Net("tc"), None, None),
         _ if head.starts_with("xdp") && tail.is_empty() => (Kind::Xdp, None, Some(format!("xdp/devmap/{name}"))),
-        _ if head.starts_with("classifier") && tail.is_empty() => (Kind::Net("tc"), None, Some(format!("classifier/{name}"))),
-        _ if head.starts_with("socket") && tail.is_empty() => (Kind::Other("socket"), None, Some(format!("socket/{name}"))),
+        _ if head.starts_with("classifier") && tail.is_empty() => {
+            (Kind::Net("tc"), None, Some(format!("classifier/{name}")))
+        }
+        _ if head.starts_with("socket") && tail.is_empty() => {
+            (Kind::Other("socket"), None, Some(format!("socket/{name}")))
+        }
         _ => {
             let word = |words: &[&'static str]| words.iter().find(|word| **word == head).copied();
             let net = || word(&["sk_skb", "sk_msg", "sockops", "flow_dissector", "cgroup"]).map(Kind::Net);
-            let other = || word(&["socket", "sk_lookup", "sk_reuseport", "cgroup_skb", "lirc_mode2", "lsm_cgroup"]).map(Kind::Other);
+            let other = || {
+                word(&["socket", "sk_lookup", "sk_reuseport", "cgroup_skb", "lirc_mode2", "lsm_cgroup"])
+                    .map(Kind::Other)
+            };
             (net().or_else(other).unwrap_or(Kind::Unknown), None, None)
         }
     };
@@ -161,7 +183,9 @@ pub fn understand(written: &str) -> Section {
 pub fn why_not(section: &str) -> String {
     let head = section.trim_start_matches('?').split('/').next().unwrap_or_default();
     match head {
-        "usdt" | "usdt.s" => "a USDT probe needs libbpf, which finds its arguments and keeps them in maps of its own".into(),
+        "usdt" | "usdt.s" => {
+            "a USDT probe needs libbpf, which finds its arguments and keeps them in maps of its own".into()
+        }
         "struct_ops" | "struct_ops.s" => "aya cannot register struct_ops".into(),
         "freplace" => "freplace replaces a function of another program, which no configuration of bpfboot names".into(),
         _ => format!("aya knows no programs of section {section:?}"),
@@ -235,15 +259,27 @@ mod tests {
                 Kind::Tracepoint,
                 Some(AttachWish::Tracepoint { category: "syscalls".into(), name: "sys_enter_openat".into() }),
             ),
-            ("kprobe/vfs_read+0x10", Kind::Kprobe, Some(AttachWish::Kprobe { function: "vfs_read".into(), offset: 16 })),
+            (
+                "kprobe/vfs_read+0x10",
+                Kind::Kprobe,
+                Some(AttachWish::Kprobe { function: "vfs_read".into(), offset: 16 }),
+            ),
             ("?fentry/vfs_read", Kind::Fentry, Some(AttachWish::Fentry("vfs_read".into()))),
             (
                 "uprobe//usr/bin/bash:readline",
                 Kind::Uprobe,
-                Some(AttachWish::Uprobe(UserFunction { path: "/usr/bin/bash".into(), symbol: "readline".into(), offset: 0 })),
+                Some(AttachWish::Uprobe(UserFunction {
+                    path: "/usr/bin/bash".into(),
+                    symbol: "readline".into(),
+                    offset: 0,
+                })),
             ),
             ("kprobe", Kind::Kprobe, None),
-            ("kprobe.multi/vfs_read", Kind::Kprobe, Some(AttachWish::Kprobe { function: "vfs_read".into(), offset: 0 })),
+            (
+                "kprobe.multi/vfs_read",
+                Kind::Kprobe,
+                Some(AttachWish::Kprobe { function: "vfs_read".into(), offset: 0 }),
+            ),
             ("kprobe.multi/tcp_*", Kind::Kprobe, None),
             ("struct_ops/x", Kind::Unknown, None),
             ("tc/ingress", Kind::Net("tc"), None),

@@ -1,8 +1,6 @@
 //! Map layouts: what an object wants, what is pinned, and whether the two are the same after the kernel's own changes.
 
-use aya_obj::generated::{
-    BPF_F_NO_COMMON_LRU, BPF_F_RDONLY, BPF_F_RDONLY_PROG, BPF_F_WRONLY, bpf_map_type,
-};
+use aya_obj::generated::{BPF_F_NO_COMMON_LRU, BPF_F_RDONLY, BPF_F_RDONLY_PROG, BPF_F_WRONLY, bpf_map_type};
 
 use crate::{
     config::{MapWish, OnMismatch},
@@ -89,14 +87,22 @@ impl Layout {
 
     /// What is pinned.
     pub const fn pinned(map: &MapIdentity) -> Self {
-        Self { map_type: map.map_type, key_size: map.key_size, value_size: map.value_size, max_entries: map.max_entries, flags: map.flags }
+        Self {
+            map_type: map.map_type,
+            key_size: map.key_size,
+            value_size: map.value_size,
+            max_entries: map.max_entries,
+            flags: map.flags,
+        }
     }
 
     /// Whether a map pinned with layout `other` serves. Device maps come back with BPF_F_RDONLY_PROG set
     /// (dev_map_init_map() in kernel/bpf/devmap.c), and old kernels tell the access mode of the first descriptor.
     pub fn same(self, other: Self) -> bool {
         let mut ignored = BPF_F_RDONLY | BPF_F_WRONLY;
-        if self.map_type == bpf_map_type::BPF_MAP_TYPE_DEVMAP as u32 || self.map_type == bpf_map_type::BPF_MAP_TYPE_DEVMAP_HASH as u32 {
+        if self.map_type == bpf_map_type::BPF_MAP_TYPE_DEVMAP as u32
+            || self.map_type == bpf_map_type::BPF_MAP_TYPE_DEVMAP_HASH as u32
+        {
             ignored |= BPF_F_RDONLY_PROG;
         }
         let plain = |layout: Self| Self { flags: layout.flags & !ignored, ..layout };
@@ -117,7 +123,9 @@ fn sizes(map: &aya_obj::Map) -> (u32, u32) {
     let is = |kinds: &[T]| kinds.iter().any(|kind| *kind as u32 == map.map_type());
     match (map.key_size(), map.value_size()) {
         (_, _) if is(&[T::BPF_MAP_TYPE_RINGBUF]) => (0, 0),
-        (_, _) if is(&[T::BPF_MAP_TYPE_PERF_EVENT_ARRAY, T::BPF_MAP_TYPE_PROG_ARRAY, T::BPF_MAP_TYPE_CGROUP_ARRAY]) => (4, 4),
+        (_, _) if is(&[T::BPF_MAP_TYPE_PERF_EVENT_ARRAY, T::BPF_MAP_TYPE_PROG_ARRAY, T::BPF_MAP_TYPE_CGROUP_ARRAY]) => {
+            (4, 4)
+        }
         (_, 0) if is(&[T::BPF_MAP_TYPE_STACK_TRACE]) => (4, STACK),
         declared => declared,
     }
@@ -126,7 +134,11 @@ fn sizes(map: &aya_obj::Map) -> (u32, u32) {
 impl std::fmt::Display for Layout {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { map_type, key_size, value_size, max_entries, flags } = self;
-        write!(f, "{} key {key_size} value {value_size} max-entries {max_entries} flags {flags:#x}", type_word(*map_type))
+        write!(
+            f,
+            "{} key {key_size} value {value_size} max-entries {max_entries} flags {flags:#x}",
+            type_word(*map_type)
+        )
     }
 }
 
@@ -159,15 +171,23 @@ pub fn fate(wanted: Layout, pinned: Layout, policy: OnMismatch, path: &str) -> R
     if wanted.same(pinned) {
         return Ok(Fate::Reuse);
     }
-    let refuse = |why: &str| Fault::new(Cause::Map, format!("{path} has another layout{why}: pinned {pinned}; wanted {wanted}"));
+    let refuse =
+        |why: &str| Fault::new(Cause::Map, format!("{path} has another layout{why}: pinned {pinned}; wanted {wanted}"));
     match policy {
-        OnMismatch::Fail => Err(refuse("")
-            .mend("on-mismatch = \"keep\", \"migrate\" or \"recreate\" on the object; or remove it with: bpfboot undo")),
-        OnMismatch::Keep if wanted.entries_fit(pinned) && wanted.flags == pinned.flags => Ok(Fate::ReuseWithSize(pinned.max_entries)),
-        OnMismatch::Keep => Err(refuse(", in more than its size, so it cannot be kept").mend("on-mismatch = \"recreate\"")),
+        OnMismatch::Fail => Err(refuse("").mend(
+            "on-mismatch = \"keep\", \"migrate\" or \"recreate\" on the object; or remove it with: bpfboot undo",
+        )),
+        OnMismatch::Keep if wanted.entries_fit(pinned) && wanted.flags == pinned.flags => {
+            Ok(Fate::ReuseWithSize(pinned.max_entries))
+        }
+        OnMismatch::Keep => {
+            Err(refuse(", in more than its size, so it cannot be kept").mend("on-mismatch = \"recreate\""))
+        }
         OnMismatch::Recreate => Ok(Fate::Recreate),
         OnMismatch::Migrate if wanted.entries_fit(pinned) => Ok(Fate::Migrate),
-        OnMismatch::Migrate => Err(refuse(", and its entries do not fit the new one").mend("on-mismatch = \"recreate\"")),
+        OnMismatch::Migrate => {
+            Err(refuse(", and its entries do not fit the new one").mend("on-mismatch = \"recreate\""))
+        }
     }
 }
 
@@ -187,15 +207,25 @@ mod tests {
         assert_eq!(fate(bigger, OnMismatch::Keep), Ok(Fate::ReuseWithSize(100)));
         assert_eq!(fate(bigger, OnMismatch::Migrate), Ok(Fate::Migrate));
         assert_eq!(fate(wider, OnMismatch::Recreate), Ok(Fate::Recreate));
-        for refused in [fate(bigger, OnMismatch::Fail), fate(wider, OnMismatch::Keep), fate(wider, OnMismatch::Migrate)] {
+        for refused in [fate(bigger, OnMismatch::Fail), fate(wider, OnMismatch::Keep), fate(wider, OnMismatch::Migrate)]
+        {
             let what = refused.unwrap_err().what.clone();
-            assert!(what.contains("pinned hash key 4 value 8 max-entries 100") && what.contains("wanted hash"), "{what}");
+            assert!(
+                what.contains("pinned hash key 4 value 8 max-entries 100") && what.contains("wanted hash"),
+                "{what}"
+            );
         }
     }
 
     #[test]
     fn the_kernels_own_flag_on_device_maps_is_no_difference() {
-        let devmap = Layout { map_type: bpf_map_type::BPF_MAP_TYPE_DEVMAP as u32, key_size: 4, value_size: 4, max_entries: 8, flags: 0 };
+        let devmap = Layout {
+            map_type: bpf_map_type::BPF_MAP_TYPE_DEVMAP as u32,
+            key_size: 4,
+            value_size: 4,
+            max_entries: 8,
+            flags: 0,
+        };
         assert!(devmap.same(Layout { flags: BPF_F_RDONLY_PROG, ..devmap }));
         assert!(!HASH.same(Layout { flags: BPF_F_RDONLY_PROG, ..HASH }));
     }

@@ -10,7 +10,9 @@ use std::{
 use aya_obj::{
     Function, ProgramSection,
     btf::{Btf, BtfKind},
-    generated::{BPF_F_SLEEPABLE, BPF_F_XDP_HAS_FRAGS, bpf_attach_type as A, bpf_func_info, bpf_line_info, bpf_prog_type as P},
+    generated::{
+        BPF_F_SLEEPABLE, BPF_F_XDP_HAS_FRAGS, bpf_attach_type as A, bpf_func_info, bpf_line_info, bpf_prog_type as P,
+    },
 };
 
 use super::{
@@ -108,7 +110,10 @@ fn load_one(load: Load<'_>, btf: &KernelBtf) -> Result<OwnedFd, Fault> {
     let function = opened.object.functions.get(&program.function_key()).ok_or_else(unknown)?;
     let (kind, attach, flags) = kernel_type(&program.section, &job.section);
     if kind == P::BPF_PROG_TYPE_EXT {
-        return Err(Fault::new(Cause::Kernel, "freplace programs need another program to extend; bpfboot does not load them"));
+        return Err(Fault::new(
+            Cause::Kernel,
+            "freplace programs need another program to extend; bpfboot does not load them",
+        ));
     }
     let attach_btf_id = match btf_name(&program.section, &job.load_target) {
         Some((name, of)) => btf_id(btf.get()?, &name, of, job)?,
@@ -171,9 +176,15 @@ fn kernel_type(section: &ProgramSection, written: &str) -> (P, u32, u32) {
         S::RawTracePoint => plain(P::BPF_PROG_TYPE_RAW_TRACEPOINT),
         S::PerfEvent => plain(P::BPF_PROG_TYPE_PERF_EVENT),
         S::BtfTracePoint => (P::BPF_PROG_TYPE_TRACING, A::BPF_TRACE_RAW_TP as u32, 0),
-        S::FEntry { sleepable } => (P::BPF_PROG_TYPE_TRACING, A::BPF_TRACE_FENTRY as u32, flag(*sleepable, BPF_F_SLEEPABLE)),
-        S::FExit { sleepable } => (P::BPF_PROG_TYPE_TRACING, A::BPF_TRACE_FEXIT as u32, flag(*sleepable, BPF_F_SLEEPABLE)),
-        S::Iter { sleepable } => (P::BPF_PROG_TYPE_TRACING, A::BPF_TRACE_ITER as u32, flag(*sleepable, BPF_F_SLEEPABLE)),
+        S::FEntry { sleepable } => {
+            (P::BPF_PROG_TYPE_TRACING, A::BPF_TRACE_FENTRY as u32, flag(*sleepable, BPF_F_SLEEPABLE))
+        }
+        S::FExit { sleepable } => {
+            (P::BPF_PROG_TYPE_TRACING, A::BPF_TRACE_FEXIT as u32, flag(*sleepable, BPF_F_SLEEPABLE))
+        }
+        S::Iter { sleepable } => {
+            (P::BPF_PROG_TYPE_TRACING, A::BPF_TRACE_ITER as u32, flag(*sleepable, BPF_F_SLEEPABLE))
+        }
         S::Lsm { sleepable } => (P::BPF_PROG_TYPE_LSM, A::BPF_LSM_MAC as u32, flag(*sleepable, BPF_F_SLEEPABLE)),
         S::LsmCgroup => (P::BPF_PROG_TYPE_LSM, A::BPF_LSM_CGROUP as u32, 0),
         S::Xdp { frags, .. } => {

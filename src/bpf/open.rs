@@ -206,7 +206,11 @@ fn make(
 fn fate_of(job: &Job, name: &str, wish: &MapWish, wanted: Layout, live: &Path) -> Result<Option<Fate>, Fault> {
     // A map of programs or maps that we fill is made anew: written in place, it would send what is live to the new
     // ones at once. Maps of globals belong to one load: constants are frozen, and variables start afresh.
-    if holds_globals(name) || !wish.programs.is_empty() || job.inner_maps.get(name).is_some() || live.symlink_metadata().is_err() {
+    if holds_globals(name)
+        || !wish.programs.is_empty()
+        || job.inner_maps.get(name).is_some()
+        || live.symlink_metadata().is_err()
+    {
         return Ok(None);
     }
     let pinned = Layout::pinned(&identity_of(live)?.1);
@@ -290,8 +294,11 @@ fn identity_of(path: &Path) -> Result<(OwnedFd, MapIdentity), Fault> {
     match bpf::kind_of(fd.as_fd()) {
         Some(Pinned::Map) | None => {}
         Some(is) => {
-            return Err(Fault::new(Cause::Pin, format!("{} is a {}, not a map", path.display(), format!("{is:?}").to_lowercase()))
-                .mend(format!("rm {}", path.display())));
+            return Err(Fault::new(
+                Cause::Pin,
+                format!("{} is a {}, not a map", path.display(), format!("{is:?}").to_lowercase()),
+            )
+            .mend(format!("rm {}", path.display())));
         }
     }
     let identity = bpf::map_identity(fd.as_fd()).map_err(|e| fault(&e))?;

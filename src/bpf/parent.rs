@@ -46,16 +46,28 @@ pub fn stage(plan: &BpfPlan, needs: Needs, hear: &mut dyn FnMut(Event)) -> Resul
         }
     };
     drop(writer);
-    let mut ear = Ear { reader: File::from(reader), buffer: Vec::new(), last: String::new(), ended: false, failed: false, heard: 0 };
+    let mut ear = Ear {
+        reader: File::from(reader),
+        buffer: Vec::new(),
+        last: String::new(),
+        ended: false,
+        failed: false,
+        heard: 0,
+    };
     let start = Instant::now();
     let stopped = loop {
         if process::stop_requested() {
-            break Some(Fault::new(Cause::Signal, "stopped by a signal while loading").mend("run it again: bpfboot apply"));
+            break Some(
+                Fault::new(Cause::Signal, "stopped by a signal while loading").mend("run it again: bpfboot apply"),
+            );
         }
         if start.elapsed() >= plan.deadline {
             break Some(
-                Fault::new(Cause::Deadline, format!("the loader did not finish within {:?}; it was at {}", plan.deadline, ear.last))
-                    .mend("[bpf] deadline = \"30s\""),
+                Fault::new(
+                    Cause::Deadline,
+                    format!("the loader did not finish within {:?}; it was at {}", plan.deadline, ear.last),
+                )
+                .mend("[bpf] deadline = \"30s\""),
             );
         }
         let left = plan.deadline.saturating_sub(start.elapsed()).min(LISTEN);
@@ -82,8 +94,10 @@ fn died(at: &str, end: End) -> Fault {
         End::Signal(signal) => format!("the loader died of signal {signal}"),
     };
     match at.strip_prefix("object ") {
-        Some(name) => Fault::new(Cause::Object, format!("object {name}: not a usable BPF object: {how} while reading it"))
-            .mend("rebuild the object, and check the copy: sha256sum FILE"),
+        Some(name) => {
+            Fault::new(Cause::Object, format!("object {name}: not a usable BPF object: {how} while reading it"))
+                .mend("rebuild the object, and check the copy: sha256sum FILE")
+        }
         None => Fault::new(Cause::Kernel, format!("{how} at {at}")).mend("look at the kernel log: dmesg | tail"),
     }
 }

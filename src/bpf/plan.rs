@@ -69,7 +69,8 @@ pub struct Blocked {
 impl ObjectPlan {
     /// Whether anything of it must change.
     pub fn changes(&self) -> bool {
-        matches!(self.found.how, How::Load(_)) || self.found.links.iter().any(|link| matches!(link.how, XdpHow::Attach | XdpHow::Update))
+        matches!(self.found.how, How::Load(_))
+            || self.found.links.iter().any(|link| matches!(link.how, XdpHow::Attach | XdpHow::Update))
     }
 }
 
@@ -81,11 +82,16 @@ impl BpfPlan {
         for wish in config.objects.values() {
             match Job::new(wish, allow_untrusted) {
                 Ok(job) => objects.push(ObjectPlan { found: proof::look(&store, &job), job }),
-                Err(fault) => broken.push(Broken { name: wish.name.clone(), optional: wish.optional, fault }),
+                Err(fault) => broken.push(Broken {
+                    name: wish.name.clone(),
+                    optional: wish.optional,
+                    fault: fault.configured_at(&wish.origin),
+                }),
             }
         }
         let live = store.live();
-        let present: Vec<_> = live.objects().into_iter().filter(|name| Record::read(&live.object(name)).is_some()).collect();
+        let present: Vec<_> =
+            live.objects().into_iter().filter(|name| Record::read(&live.object(name)).is_some()).collect();
         let (carry, retire) = present
             .into_iter()
             .filter(|name| !objects.iter().any(|object: &ObjectPlan| object.job.name == *name))
@@ -117,17 +123,26 @@ impl BpfPlan {
     pub fn only_attach(&mut self, index: usize, xdp: impl FnOnce(&Job) -> XdpJob) -> Result<usize, Fault> {
         let name = self.objects.get(index).map(|object| object.job.name.clone());
         self.carry.append(&mut self.retire);
-        let (kept, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.objects).into_iter().partition(|object| Some(&object.job.name) == name.as_ref());
-        self.carry.extend(others.into_iter().map(|object| object.job.name).filter(|name| self.store.live().object(name).exists()));
+        let (kept, others): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.objects).into_iter().partition(|object| Some(&object.job.name) == name.as_ref());
+        self.carry.extend(
+            others.into_iter().map(|object| object.job.name).filter(|name| self.store.live().object(name).exists()),
+        );
         self.objects = kept;
         let Some(object) = self.objects.first_mut() else {
             return Err(Fault::new(Cause::Object, "there is no such object"));
         };
         if let How::Load(why) = &object.found.how {
-            return Err(Fault::new(Cause::Object, format!("object {} is not loaded as configured: {why}", object.job.name)).mend("bpfboot apply"));
+            return Err(Fault::new(
+                Cause::Object,
+                format!("object {} is not loaded as configured: {why}", object.job.name),
+            )
+            .mend("bpfboot apply"));
         }
         let xdp = xdp(&object.job);
-        object.found.links.retain(|link| link.job.link_name() != xdp.link_name() && !matches!(link.how, XdpHow::Attach | XdpHow::Blocked(_)));
+        object.found.links.retain(|link| {
+            link.job.link_name() != xdp.link_name() && !matches!(link.how, XdpHow::Attach | XdpHow::Blocked(_))
+        });
         object.found.links.push(proof::look_at_xdp(&self.store, &object.job.name, &xdp));
         self.deadline += xdp.wait;
         Ok(0)
@@ -135,7 +150,10 @@ impl BpfPlan {
 
     /// The programs that will be loaded.
     fn loads(&self) -> impl Iterator<Item = (&Job, &ProgramJob)> {
-        self.objects.iter().filter(|object| matches!(object.found.how, How::Load(_))).flat_map(|object| object.job.programs.iter().map(|program| (&object.job, program)))
+        self.objects
+            .iter()
+            .filter(|object| matches!(object.found.how, How::Load(_)))
+            .flat_map(|object| object.job.programs.iter().map(|program| (&object.job, program)))
     }
 
     /// What the loader child must be able to do (kernel-facts section F).
@@ -150,7 +168,8 @@ impl BpfPlan {
             bpf: self.objects.iter().any(|object| loading(&object)),
             // Without it the verifier also walks the paths that only speculation takes, and refuses loops (section D).
             perfmon: !kinds.is_empty(),
-            net_admin: any(&Kind::needs_net_admin) || self.objects.iter().filter(loading).any(|object| object.job.net_maps),
+            net_admin: any(&Kind::needs_net_admin)
+                || self.objects.iter().filter(loading).any(|object| object.job.net_maps),
             sys_admin: patched || any(&|kind| matches!(kind, Kind::Uprobe | Kind::Uretprobe)),
             dac_override: false,
             before_5_8: facts.needs_sys_admin_for_bpf(),
@@ -162,13 +181,18 @@ impl BpfPlan {
         let mut blocked: Vec<_> = self
             .broken
             .iter()
-            .map(|object| Blocked { id: format!("object {}", object.name), optional: object.optional, fault: object.fault.clone() })
+            .map(|object| Blocked {
+                id: format!("object {}", object.name),
+                optional: object.optional,
+                fault: object.fault.clone(),
+            })
             .collect();
-        if !self.objects.is_empty() && self.store.exists() {
-            if let Err(fault) = self.store.trusted() {
-                let optional = self.objects.iter().all(|object| object.job.optional);
-                blocked.push(Blocked { id: format!("pins {}", self.store.root().display()), optional, fault });
-            }
+        if !self.objects.is_empty()
+            && self.store.exists()
+            && let Err(fault) = self.store.trusted()
+        {
+            let optional = self.objects.iter().all(|object| object.job.optional);
+            blocked.push(Blocked { id: format!("pins {}", self.store.root().display()), optional, fault });
         }
         for (job, program) in self.loads() {
             if let Some(fault) = impossible(program, job, facts) {
@@ -180,7 +204,11 @@ impl BpfPlan {
             for link in &object.found.links {
                 if let XdpHow::Blocked(fault) = &link.how {
                     let id = format!("link {}/{}", object.job.name, link.job.link_name());
-                    blocked.push(Blocked { id, optional: link.job.optional || object.job.optional, fault: fault.clone() });
+                    blocked.push(Blocked {
+                        id,
+                        optional: link.job.optional || object.job.optional,
+                        fault: fault.clone(),
+                    });
                 }
             }
         }
@@ -200,7 +228,10 @@ impl BpfPlan {
 }
 
 fn perf_event_paranoid() -> i32 {
-    std::fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").ok().and_then(|text| text.trim().parse().ok()).unwrap_or(2)
+    std::fs::read_to_string("/proc/sys/kernel/perf_event_paranoid")
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or(2)
 }
 
 /// Why a program cannot be loaded and kept here.
@@ -208,7 +239,10 @@ fn impossible(program: &ProgramJob, job: &Job, facts: &Facts) -> Option<Fault> {
     let refuse = |what: String, mend: &str| Some(Fault::new(Cause::Kernel, what).mend(mend));
     let (kind, word, release) = (program.kind, program.kind.word(), &facts.release);
     if kind == Kind::Unknown {
-        return refuse(kind::why_not(&program.section), "list the programs to take, without this one: object.NAME.programs.PROGRAM = {}");
+        return refuse(
+            kind::why_not(&program.section),
+            "list the programs to take, without this one: object.NAME.programs.PROGRAM = {}",
+        );
     }
     if !program.attach.is_empty() && kind.uses_perf_link() && !facts.perf_links() {
         return refuse(
@@ -217,7 +251,10 @@ fn impossible(program: &ProgramJob, job: &Job, facts: &Facts) -> Option<Fault> {
         );
     }
     if job.xdp.iter().any(|xdp| xdp.program == program.name) && !facts.xdp_links() {
-        return refuse(format!("XDP cannot be attached to last on Linux {release}: it has links only since 5.9"), "optional = true, or a newer kernel");
+        return refuse(
+            format!("XDP cannot be attached to last on Linux {release}: it has links only since 5.9"),
+            "optional = true, or a newer kernel",
+        );
     }
     if kind.needs_kernel_btf() && !facts.btf {
         return refuse(
@@ -227,4 +264,3 @@ fn impossible(program: &ProgramJob, job: &Job, facts: &Facts) -> Option<Fault> {
     }
     None
 }
-

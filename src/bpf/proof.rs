@@ -81,10 +81,19 @@ pub fn look(store: &Store, job: &Job) -> Found {
         },
     };
     let load = matches!(how, How::Load(_));
-    let plan = |xdp: &XdpJob, adopted| XdpPlan { job: xdp.clone(), adopted, how: xdp_how(&live, &job.name, xdp, load, adopted) };
+    let plan = |xdp: &XdpJob, adopted| XdpPlan {
+        job: xdp.clone(),
+        adopted,
+        how: xdp_how(&live, &job.name, xdp, load, adopted),
+    };
     let mut links: Vec<_> = job.xdp.iter().map(|xdp| plan(xdp, false)).collect();
     // An adopted link whose interface is gone has nothing to come back to: its pin goes with the old generation.
-    links.extend(adopted.iter().map(|xdp| plan(xdp, true)).filter(|plan| !matches!(plan.how, XdpHow::Blocked(_) | XdpHow::Attach)));
+    links.extend(
+        adopted
+            .iter()
+            .map(|xdp| plan(xdp, true))
+            .filter(|plan| !matches!(plan.how, XdpHow::Blocked(_) | XdpHow::Attach)),
+    );
     Found { how, degraded, links }
 }
 
@@ -160,10 +169,15 @@ pub fn open_link(path: &Path) -> Result<LinkIdentity, String> {
 
 /// The XDP links that `bpfboot attach` made, which the configuration does not name.
 fn adopted(job: &Job, record: &Record) -> Vec<XdpJob> {
-    record.links.iter().filter_map(|link| adopt(link)).filter(|xdp| {
-        job.program(&xdp.program).is_some()
-            && !job.xdp.iter().any(|own| own.program == xdp.program && own.interface == xdp.interface)
-    }).collect()
+    record
+        .links
+        .iter()
+        .filter_map(adopt)
+        .filter(|xdp| {
+            job.program(&xdp.program).is_some()
+                && !job.xdp.iter().any(|own| own.program == xdp.program && own.interface == xdp.interface)
+        })
+        .collect()
 }
 
 fn adopt(link: &LinkRecord) -> Option<XdpJob> {
@@ -188,7 +202,9 @@ fn xdp_how(live: &Generation, object: &PinName, xdp: &XdpJob, load: bool, adopte
         Ok(Some(interface)) => interface,
         Ok(None) if adopted || !xdp.wait.is_zero() => return XdpHow::Attach,
         Ok(None) => return XdpHow::Blocked(no_interface(&xdp.interface)),
-        Err(error) => return XdpHow::Blocked(Fault::io(Cause::Attach, format!("ask the kernel for {}", xdp.interface), &error)),
+        Err(error) => {
+            return XdpHow::Blocked(Fault::io(Cause::Attach, format!("ask the kernel for {}", xdp.interface), &error));
+        }
     };
     let ours = xdp.link_name().parse().ok().and_then(|name| open_link(&live.pin(object, Shelf::Links, &name)).ok());
     match ours.filter(|link| link.ifindex == Some(interface.index)) {
@@ -196,7 +212,10 @@ fn xdp_how(live: &Generation, object: &PinName, xdp: &XdpJob, load: bool, adopte
         Some(link) => match interface.programs().find(|(_, id)| *id == link.program) {
             Some((mode, _)) if xdp.mode != XdpMode::Any && mode != mode_word(xdp.mode) => XdpHow::Blocked(
                 Fault::new(Cause::Attach, format!("attached in {mode} mode; the plan wants {}", mode_word(xdp.mode)))
-                    .mend(format!("the mode cannot change without a gap: bpfboot detach {}, then apply again", xdp.interface)),
+                    .mend(format!(
+                        "the mode cannot change without a gap: bpfboot detach {}, then apply again",
+                        xdp.interface
+                    )),
             ),
             _ if load => XdpHow::Update,
             _ => keep_if_right(live, object, xdp, link),
@@ -219,20 +238,31 @@ fn foreign(name: &IfName, interface: &Interface, live: &Generation) -> Option<Fa
     let (mode, id) = interface.programs().next()?;
     if ours_by_id(live, id) {
         return Some(
-            Fault::os(Cause::Busy, format!("{name} already carries our program {id} in {mode} mode, through another link"), libc::EBUSY)
-                .mend(format!("bpfboot detach {name}")),
+            Fault::os(
+                Cause::Busy,
+                format!("{name} already carries our program {id} in {mode} mode, through another link"),
+                libc::EBUSY,
+            )
+            .mend(format!("bpfboot detach {name}")),
         );
     }
     Some(
-        Fault::os(Cause::Busy, format!("{name} already carries XDP program {id} in {mode} mode, attached by somebody else; it was left alone"), libc::EBUSY)
-            .mend(format!("look: bpftool prog show id {id}; then detach it there, or: ip link set dev {name} xdp off")),
+        Fault::os(
+            Cause::Busy,
+            format!(
+                "{name} already carries XDP program {id} in {mode} mode, attached by somebody else; it was left alone"
+            ),
+            libc::EBUSY,
+        )
+        .mend(format!("look: bpftool prog show id {id}; then detach it there, or: ip link set dev {name} xdp off")),
     )
 }
 
 fn ours_by_id(live: &Generation, id: u32) -> bool {
-    live.objects().iter().filter_map(|object| Record::read(&live.object(object))).any(|record| {
-        record.programs.iter().any(|(_, program)| program.id == id)
-    })
+    live.objects()
+        .iter()
+        .filter_map(|object| Record::read(&live.object(object)))
+        .any(|record| record.programs.iter().any(|(_, program)| program.id == id))
 }
 
 /// The fault for an interface that is not there.

@@ -4,11 +4,7 @@
 //! `record/0`, `record/1`… It lives exactly as long as the pins, moves with them in one rename, and needs no state
 //! file that could disagree with them.
 
-use std::{
-    fs,
-    os::unix::fs::symlink,
-    path::Path,
-};
+use std::{fs, os::unix::fs::symlink, path::Path};
 
 use super::store::{Shelf, entries};
 use crate::{
@@ -107,7 +103,10 @@ impl Record {
             out += &format!("p\t{name}\t{}\t{}\t{}\n", p.id, p.tag(), p.verified_instructions);
         }
         for (name, m) in &self.maps {
-            out += &format!("m\t{name}\t{}\t{}\t{}\t{}\t{}\t{}\n", m.id, m.map_type, m.key_size, m.value_size, m.max_entries, m.flags);
+            out += &format!(
+                "m\t{name}\t{}\t{}\t{}\t{}\t{}\t{}\n",
+                m.id, m.map_type, m.key_size, m.value_size, m.max_entries, m.flags
+            );
         }
         for link in &self.links {
             out += &format!("l\t{}\t{}\t{}\t{}\n", link.name, link.id, link.program, link.target);
@@ -157,7 +156,12 @@ mod tests {
         Record {
             spec: "ab".repeat(32),
             programs: (0..programs)
-                .map(|id| (format!("program.{id}").parse().unwrap(), ProgramIdentity { id, tag: [1, 2, 3, 4, 5, 6, 7, 255], verified_instructions: 9 }))
+                .map(|id| {
+                    (
+                        format!("program.{id}").parse().unwrap(),
+                        ProgramIdentity { id, tag: [1, 2, 3, 4, 5, 6, 7, 255], verified_instructions: 9 },
+                    )
+                })
                 .collect(),
             maps: vec![(".rodata".parse().unwrap(), map)],
             links: vec![LinkRecord {

@@ -9,10 +9,7 @@
 
 use std::{
     fs, io,
-    os::{
-        fd::AsFd,
-        unix::fs::MetadataExt,
-    },
+    os::{fd::AsFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
 };
 
@@ -94,8 +91,11 @@ impl Store {
     /// As [`Store::prepare`].
     pub fn trusted(&self) -> Result<(), Fault> {
         let shown = self.root.display();
-        let meta = fs::symlink_metadata(&self.root).map_err(|e| Fault::io(Cause::Pin, format!("look at {shown}"), &e))?;
-        let other = |what: &str| Fault::new(Cause::Pin, format!("{shown} {what}")).mend(format!("ls -ld {shown}; remove it and run again"));
+        let meta =
+            fs::symlink_metadata(&self.root).map_err(|e| Fault::io(Cause::Pin, format!("look at {shown}"), &e))?;
+        let other = |what: &str| {
+            Fault::new(Cause::Pin, format!("{shown} {what}")).mend(format!("ls -ld {shown}; remove it and run again"))
+        };
         if !meta.is_dir() {
             return Err(other("is not a directory; a pin through a symbolic link would go wherever it points"));
         }
@@ -111,8 +111,11 @@ impl Store {
         for generation in [self.live(), self.stage(), self.aside()] {
             if generation.path().symlink_metadata().is_ok_and(|meta| !meta.is_dir()) {
                 let shown = generation.path().display();
-                return Err(Fault::new(Cause::Pin, format!("{shown} is not a directory; a pin through a symbolic link would go wherever it points"))
-                    .mend(format!("rm {shown}")));
+                return Err(Fault::new(
+                    Cause::Pin,
+                    format!("{shown} is not a directory; a pin through a symbolic link would go wherever it points"),
+                )
+                .mend(format!("rm {shown}")));
             }
         }
         Ok(())
@@ -137,7 +140,8 @@ impl Store {
             if live.path().exists() {
                 self.retire(&aside)?;
             } else {
-                fs::rename(aside.path(), live.path()).map_err(|e| Fault::io(Cause::Pin, "put the set-aside generation back", &e))?;
+                fs::rename(aside.path(), live.path())
+                    .map_err(|e| Fault::io(Cause::Pin, "put the set-aside generation back", &e))?;
             }
             swept = true;
         }
@@ -232,7 +236,9 @@ impl Store {
     /// well, but only when the kernel finds the time: until then the interface would seem to carry a stranger.
     pub fn let_go(&self, old: &Generation, pin: &Path) {
         let Ok(link) = open_link(pin) else { return };
-        if link.ifindex.is_none_or(|index| index == 0) || (old.path() != self.live().path() && self.live().holds_link(link.id)) {
+        if link.ifindex.is_none_or(|index| index == 0)
+            || (old.path() != self.live().path() && self.live().holds_link(link.id))
+        {
             return;
         }
         let _ = sys::bpf::open_pin(pin).map(|fd| sys::bpf::detach_link(fd.as_fd()));
@@ -266,7 +272,11 @@ impl Store {
                 Some(XdpPin { object: object.clone(), program: link.program, name: link.name, interface })
             })
         };
-        live.objects().into_iter().flat_map(links).filter(|link| live.pin(&link.object, Shelf::Links, &link.name).symlink_metadata().is_ok()).collect()
+        live.objects()
+            .into_iter()
+            .flat_map(links)
+            .filter(|link| live.pin(&link.object, Shelf::Links, &link.name).symlink_metadata().is_ok())
+            .collect()
     }
 
     /// Detaches an XDP link at once, and removes its pin.
@@ -317,8 +327,12 @@ fn remove_empty(path: &Path) -> Result<(), Fault> {
     match fs::remove_dir(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             let left = entries(path).into_iter().next().unwrap_or_default();
-            Err(Fault::io(Cause::Pin, format!("remove {} (it still holds {left:?}, which is not ours)", path.display()), &error)
-                .mend(format!("look at it: find {}", path.display())))
+            Err(Fault::io(
+                Cause::Pin,
+                format!("remove {} (it still holds {left:?}, which is not ours)", path.display()),
+                &error,
+            )
+            .mend(format!("look at it: find {}", path.display())))
         }
         _ => Ok(()),
     }

@@ -1,10 +1,6 @@
 //! Places in programs of user space: the kernel wants a file and an offset, people name a function.
 
-use std::{
-    ffi::CString,
-    fs,
-    os::unix::ffi::OsStrExt,
-};
+use std::{ffi::CString, fs, os::unix::ffi::OsStrExt};
 
 use object::{
     Endianness, SectionIndex,

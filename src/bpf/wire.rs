@@ -140,7 +140,9 @@ mod tests {
 
     #[test]
     fn a_line_from_nowhere_is_refused() {
-        for line in ["", "begin", "done\ta", "failed\tx\ttrue\t1\tno-cause\tw\t\t\t", "end\tx", "skipped\ta\tb\\q", "nonsense"] {
+        for line in
+            ["", "begin", "done\ta", "failed\tx\ttrue\t1\tno-cause\tw\t\t\t", "end\tx", "skipped\ta\tb\\q", "nonsense"]
+        {
             assert_eq!(Event::parse(line), None, "{line:?}");
         }
     }

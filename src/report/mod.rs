@@ -17,7 +17,7 @@ use crate::{
 };
 
 pub use json::document;
-pub use people::{clean, human};
+pub use people::clean;
 pub(crate) use people::{headline, why};
 pub use printer::{Color, Journal, Printer, Shape, complain, say};
 pub use store::{Kept, PATH, store};
@@ -125,7 +125,6 @@ impl Line {
                 line.fault = Some(fault);
                 (Status::Failed, None)
             }
-            Outcome::Undone { to } => (Status::Undone, Some(to)),
         };
         line
     }

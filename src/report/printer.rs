@@ -137,7 +137,7 @@ impl Printer {
 
 /// A failed run has been taken back already, a look changed nothing, and our own capabilities are gone with us.
 fn can_be_taken_back(report: &Report) -> bool {
-    report.verb != "undo"
+    report.verb == "apply"
         && matches!(report.health, Health::Healthy | Health::Degraded)
         && report.lines.iter().any(|line| line.status == Status::Done && line.phase != Phase::Drop)
 }

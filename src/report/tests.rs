@@ -173,7 +173,7 @@ fn durations_are_short() {
         (999_999, "999.9 ms"),
         (61_250_000, "61.2 s"),
     ] {
-        assert_eq!(human(Duration::from_micros(us)), text);
+        assert_eq!(people::human(Duration::from_micros(us)), text);
     }
 }
 
@@ -241,7 +241,13 @@ fn lines_come_from_steps() {
         phase: Phase::Tune,
         must: Must::Optional,
         if_available: false,
-        action: crate::step::Action::Sysctl { key: "a.b".parse().unwrap(), goal: crate::config::Goal::Set("1".into()), allow_insecure: false, irreversible: false, partner: None },
+        action: crate::step::Action::Sysctl {
+            key: "a.b".parse().unwrap(),
+            goal: crate::config::Goal::Set("1".into()),
+            allow_insecure: false,
+            irreversible: false,
+            partner: None,
+        },
         why: "because".into(),
         origin: String::new(),
     };

@@ -170,9 +170,9 @@ pub struct LinkIdentity {
 pub fn link_identity(fd: BorrowedFd<'_>) -> io::Result<LinkIdentity> {
     let info: bpf_link_info = info(fd)?;
     let xdp = info.type_ == bpf_link_type::BPF_LINK_TYPE_XDP as u32;
-    // SAFETY: the kernel fills the xdp member of the union for links of that type; all zeroes otherwise.
-    let ifindex = xdp.then(|| unsafe { info.__bindgen_anon_1.xdp.ifindex });
-    Ok(LinkIdentity { id: info.id, program: info.prog_id, ifindex })
+    // SAFETY: every member of the union is plain numbers; this one means something for XDP links only.
+    let ifindex = unsafe { info.__bindgen_anon_1.xdp.ifindex };
+    Ok(LinkIdentity { id: info.id, program: info.prog_id, ifindex: xdp.then_some(ifindex) })
 }
 
 /// Puts another program behind a link, without a gap (BPF_LINK_UPDATE; XDP since 5.9).

@@ -57,7 +57,8 @@ impl Arena {
     /// Grows the block that was handed out last; `false` for any other.
     fn grow(&self, block: usize, old: usize, new: usize) -> bool {
         self.locked(|| {
-            let fits = self.next.load(Ordering::Relaxed) == block + old && block + new <= self.end.load(Ordering::Relaxed);
+            let fits =
+                self.next.load(Ordering::Relaxed) == block + old && block + new <= self.end.load(Ordering::Relaxed);
             if fits {
                 self.next.store(block + new, Ordering::Relaxed);
             }

@@ -25,7 +25,9 @@ pub struct Interface {
 impl Interface {
     /// The programs on it, with the mode's name.
     pub fn programs(&self) -> impl Iterator<Item = (&'static str, u32)> {
-        [("native", self.native), ("generic", self.generic), ("offload", self.offload)].into_iter().filter(|(_, id)| *id != 0)
+        [("native", self.native), ("generic", self.generic), ("offload", self.offload)]
+            .into_iter()
+            .filter(|(_, id)| *id != 0)
     }
 }
 

@@ -25,6 +25,7 @@ pub fn is_absence(fault: &Fault) -> bool {
 }
 
 /// Whether the wish was refused by us, for its risk, and the fault's `mend` line is the wish with the risk accepted.
+#[cfg(test)]
 pub fn is_refusal(fault: &Fault) -> bool {
     fault.errno.is_none() && (fault.mend.ends_with(ALLOW_INSECURE) || fault.mend.ends_with(IRREVERSIBLE))
 }

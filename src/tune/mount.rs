@@ -81,7 +81,8 @@ fn state(wish: &MountWish, at: &Path) -> String {
     let Ok(root) = fs::metadata(at) else {
         return "mounted".into();
     };
-    let mode = root.mode() & 0o7777;
+    // The kernel adds the sticky bit to the root of every bpffs (bpf_fill_super() in kernel/bpf/inode.c).
+    let mode = root.mode() & 0o6777;
     let as_asked = wish.mode.is_none_or(|asked| asked == mode)
         && wish.uid.is_none_or(|asked| asked == root.uid())
         && wish.gid.is_none_or(|asked| asked == root.gid());

@@ -83,7 +83,10 @@ fn settle(run: &mut Run, config: &Config, journal: &Journal) -> Vec<Undo> {
     let mut left: Vec<Undo> = journal.left_over();
     left.retain(|undo| act::still_ours(undo, &run.facts));
     if !left.is_empty() {
-        run.notes.push(format!("a run was killed before it could finish; {} of its changes were found and are taken over", left.len()));
+        run.notes.push(format!(
+            "a run was killed before it could finish; {} of its changes were found and are taken over",
+            left.len()
+        ));
     }
     left
 }
@@ -112,10 +115,10 @@ fn note(run: &mut Run, plan: &Plan, journal: &Journal, changes: &Changes) {
     let mut planned: Vec<Undo> = changes.inherited.iter().chain(&changes.tuned).cloned().collect();
     let new: Vec<Undo> = plan.undo().into_iter().filter(|undo| !planned.contains(undo)).collect();
     planned.extend(new);
-    if !planned.is_empty() {
-        if let Err(error) = journal.begin(&planned) {
-            run.notes.push(format!("no undo journal can be kept ({error}): a kill could not be repaired"));
-        }
+    if !planned.is_empty()
+        && let Err(error) = journal.begin(&planned)
+    {
+        run.notes.push(format!("no undo journal can be kept ({error}): a kill could not be repaired"));
     }
 }
 
@@ -131,7 +134,12 @@ fn refuse_the_hopeless(run: &mut Run, plan: &Plan) -> Go {
         }
     }
     for item in &plan.blocked {
-        run.fail(item.id.clone(), Phase::Load, if item.optional { Must::Optional } else { Must::Required }, item.fault.clone());
+        run.fail(
+            item.id.clone(),
+            Phase::Load,
+            if item.optional { Must::Optional } else { Must::Required },
+            item.fault.clone(),
+        );
     }
     run.notes.push("nothing was changed: this was known before the first write".into());
     Err(GaveUp)
@@ -161,7 +169,12 @@ fn stop_if_asked(run: &mut Run, phase: Phase) -> Go {
     if !process::stop_requested() {
         return Ok(());
     }
-    run.fail("signal", phase, Must::Required, Fault::new(Cause::Signal, "stopped by a signal").mend("run it again: bpfboot apply"));
+    run.fail(
+        "signal",
+        phase,
+        Must::Required,
+        Fault::new(Cause::Signal, "stopped by a signal").mend("run it again: bpfboot apply"),
+    );
     Err(GaveUp)
 }
 
@@ -213,8 +226,17 @@ fn commit(run: &mut Run, plan: &BpfPlan, changes: &mut Changes) -> Go {
         Ok(committed) => {
             changes.committed = Some(committed);
             let retired: Vec<_> = plan.retire.iter().map(|name| name.as_str()).collect();
-            let note = if retired.is_empty() { String::new() } else { format!("no longer in the configuration: {}", retired.join(", ")) };
-            run.say(Line { now: Some("live".into()), note, took: start.elapsed(), ..Line::new(id, Phase::Commit, Must::Required, Status::Done) });
+            let note = if retired.is_empty() {
+                String::new()
+            } else {
+                format!("no longer in the configuration: {}", retired.join(", "))
+            };
+            run.say(Line {
+                now: Some("live".into()),
+                note,
+                took: start.elapsed(),
+                ..Line::new(id, Phase::Commit, Must::Required, Status::Done)
+            });
             Ok(())
         }
         Err(fault) => {
@@ -233,10 +255,10 @@ fn finish(run: &mut Run, plan: &Plan, journal: &Journal, changes: &Changes) {
             run.fail("pins of the last generation", Phase::Commit, Must::Optional, fault);
         }
     }
-    if !done.is_empty() {
-        if let Err(error) = journal.keep(&done) {
-            run.notes.push(format!("undo will not know of this run: {error}"));
-        }
+    if !done.is_empty()
+        && let Err(error) = journal.keep(&done)
+    {
+        run.notes.push(format!("undo will not know of this run: {error}"));
     }
     drop_privileges(run);
 }
@@ -257,7 +279,10 @@ pub fn drop_privileges(run: &mut Run) {
 fn take_back(run: &mut Run, plan: &BpfPlan, journal: &Journal, changes: Changes) -> Health {
     if let Some(committed) = changes.committed {
         match committed.revert(plan) {
-            Ok(()) => run.say(Line { now: Some("the generation before".into()), ..Line::new("pins", Phase::Commit, Must::Required, Status::Undone) }),
+            Ok(()) => run.say(Line {
+                now: Some("the generation before".into()),
+                ..Line::new("pins", Phase::Commit, Must::Required, Status::Undone)
+            }),
             Err(fault) => run.leftovers.push(format!("pins: {fault}; mend: bpfboot undo")),
         }
     }
@@ -280,7 +305,9 @@ pub fn put_all_back(run: &mut Run, tuned: &[Undo]) -> Vec<Undo> {
     for undo in tuned.iter().rev() {
         let id = act::undo_id(undo);
         match act::put_back(undo, &run.facts) {
-            Ok(Some(to)) => run.say(Line { now: Some(to), ..Line::new(id, Phase::Tune, Must::Required, Status::Undone) }),
+            Ok(Some(to)) => {
+                run.say(Line { now: Some(to), ..Line::new(id, Phase::Tune, Must::Required, Status::Undone) })
+            }
             Ok(None) => {
                 let note = "somebody else has set it since; left alone".to_owned();
                 run.say(Line { note, ..Line::new(id, Phase::Tune, Must::Required, Status::Skipped) });

@@ -40,7 +40,10 @@ fn look(run: &mut Run, config: &Config, options: &Options, change: Status) {
     lines.extend(plan.bpf.objects.iter().flat_map(|object| found(object, change)));
     for item in &plan.blocked {
         let must = if item.optional { Must::Optional } else { Must::Required };
-        lines.push(Line { fault: Some(item.fault.clone()), ..Line::new(item.id.clone(), Phase::Load, must, Status::Failed) });
+        lines.push(Line {
+            fault: Some(item.fault.clone()),
+            ..Line::new(item.id.clone(), Phase::Load, must, Status::Failed)
+        });
     }
     for name in &plan.bpf.retire {
         let note = "no longer in the configuration".to_owned();
@@ -63,7 +66,8 @@ fn unfinished(store: &Store, change: Status) -> Option<Line> {
 /// and drifted can be mended, or it would have been skipped: drift too.
 fn judge(lines: &[Line]) -> Health {
     let has = |status, must| lines.iter().any(|line| line.status == status && line.must == must);
-    if has(Status::Drift, Must::Required) || has(Status::Failed, Must::Required) || has(Status::Drift, Must::BestEffort) {
+    if has(Status::Drift, Must::Required) || has(Status::Failed, Must::Required) || has(Status::Drift, Must::BestEffort)
+    {
         return Health::Drift;
     }
     match has(Status::Drift, Must::Optional) || has(Status::Failed, Must::Optional) {

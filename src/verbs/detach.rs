@@ -12,7 +12,13 @@ use crate::{
 };
 
 /// Detaches.
-pub fn detach(config: &Config, options: &Options, interface: &IfName, object: Option<&PinName>, program: Option<&PinName>) -> Health {
+pub fn detach(
+    config: &Config,
+    options: &Options,
+    interface: &IfName,
+    object: Option<&PinName>,
+    program: Option<&PinName>,
+) -> Health {
     let mut run = Run::new("detach", options, &config.sources);
     let _locked = match lock() {
         Ok((locked, note)) => {
@@ -29,7 +35,9 @@ pub fn detach(config: &Config, options: &Options, interface: &IfName, object: Op
         .xdp_links()
         .into_iter()
         .filter(|link| {
-            link.interface == *interface && object.is_none_or(|o| *o == link.object) && program.is_none_or(|p| *p == link.program)
+            link.interface == *interface
+                && object.is_none_or(|o| *o == link.object)
+                && program.is_none_or(|p| *p == link.program)
         })
         .collect();
     let mut left = false;
@@ -45,7 +53,10 @@ pub fn detach(config: &Config, options: &Options, interface: &IfName, object: Op
     }
     if links.is_empty() {
         let note = "nothing of ours is attached there".to_owned();
-        run.say(Line { note, ..Line::new(format!("detach {interface}"), Phase::Load, Must::Required, Status::Already) });
+        run.say(Line {
+            note,
+            ..Line::new(format!("detach {interface}"), Phase::Load, Must::Required, Status::Already)
+        });
     }
     if config.objects.values().any(|wish| wish.attaches_to(interface)) {
         run.notes.push(format!("the configuration names {interface}: the next apply attaches again"));

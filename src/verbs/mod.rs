@@ -37,7 +37,13 @@ pub fn carry_out(command: &Command, options: &Options) -> Health {
         }),
         Command::Check => with_config(options, |config| check::check(config, options)),
         Command::Attach { interface, mode, object, program, wait } => {
-            let wish = attach::Wish { interface, mode: *mode, object: object.as_ref(), program: program.as_ref(), wait: *wait };
+            let wish = attach::Wish {
+                interface,
+                mode: *mode,
+                object: object.as_ref(),
+                program: program.as_ref(),
+                wait: *wait,
+            };
             with_config(options, |config| attach::attach(config, options, &wish))
         }
         Command::Detach { interface, object, program } => {

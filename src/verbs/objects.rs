@@ -14,7 +14,10 @@ pub fn found(object: &ObjectPlan, change: Status) -> Vec<Line> {
     let mut lines = match &object.found.how {
         How::Keep(record) => kept(object, record),
         How::Load(why) => {
-            let mut lines = vec![Line { note: why.clone(), ..Line::new(format!("object {}", job.name), Phase::Load, must, change) }];
+            let mut lines = vec![Line {
+                note: why.clone(),
+                ..Line::new(format!("object {}", job.name), Phase::Load, must, change)
+            }];
             for program in &job.programs {
                 let must = if program.optional { Must::Optional } else { must };
                 let id = format!("program {}/{}", job.name, program.name);
@@ -33,7 +36,11 @@ pub fn found(object: &ObjectPlan, change: Status) -> Vec<Line> {
         let must = if link.job.optional { Must::Optional } else { must };
         let note = if link.adopted { "made by bpfboot attach" } else { "" }.to_owned();
         let now = Some(format!("xdp {}", link.job.interface));
-        lines.push(Line { now, note, ..Line::new(format!("link {}/{}", job.name, link.job.link_name()), Phase::Load, must, status) });
+        lines.push(Line {
+            now,
+            note,
+            ..Line::new(format!("link {}/{}", job.name, link.job.link_name()), Phase::Load, must, status)
+        });
     }
     lines
 }
@@ -41,9 +48,17 @@ pub fn found(object: &ObjectPlan, change: Status) -> Vec<Line> {
 /// The lines of pins that were proven to be as planned.
 fn kept(object: &ObjectPlan, record: &Record) -> Vec<Line> {
     let job = &object.job;
-    let line = |id: String, now: String, facts| Line { now: Some(now), facts, ..Line::new(id, Phase::Load, Must::Required, Status::Already) };
+    let line = |id: String, now: String, facts| Line {
+        now: Some(now),
+        facts,
+        ..Line::new(id, Phase::Load, Must::Required, Status::Already)
+    };
     let sha256 = job.sha256();
-    let mut lines = vec![line(format!("object {}", job.name), format!("sha256 {}", sha256.get(..16).unwrap_or_default()), vec![("sha256", sha256.clone())])];
+    let mut lines = vec![line(
+        format!("object {}", job.name),
+        format!("sha256 {}", sha256.get(..16).unwrap_or_default()),
+        vec![("sha256", sha256.clone())],
+    )];
     lines.extend(record.maps.iter().map(|(name, map)| {
         line(format!("map {}/{name}", job.name), Layout::pinned(map).to_string(), vec![("id", map.id.to_string())])
     }));

@@ -136,7 +136,7 @@ impl<'t> Reader<'t> {
     pub fn mistake(&mut self, at: Span, what: &str, hint: &str) {
         self.total += 1;
         if self.found.len() < KEPT && self.mistakes.has_room() {
-            let mistake = Mistake::at(self.label, self.text, at.start, at.end, &what, &hint);
+            let mistake = Mistake::at(self.label, self.text, at.start, at.end, what, hint);
             self.found.insert(self.found.partition_point(|(start, _)| *start <= at.start), (at.start, mistake));
         }
     }

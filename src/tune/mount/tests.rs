@@ -74,7 +74,7 @@ fn a_foreign_mode_is_told_and_left() {
         mount_at(&wish, at).unwrap();
         fs::set_permissions(at, fs::Permissions::from_mode(0o1777)).unwrap();
         let Ok(Verdict::Already { is }) = surveyed(&wish, at, &facts) else { panic!() };
-        assert!(is.contains("mode 1777") && is.contains("not our mount"), "{is}");
+        assert!(is.contains("mode 0777") && is.contains("not our mount"), "{is}");
         let remount = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
         mount(None::<&str>, at, None::<&str>, remount, None::<&str>).unwrap();
         assert_eq!(surveyed(&wish, at, &facts).unwrap_err().errno, Some(libc::EROFS));
