@@ -75,7 +75,7 @@ fn unpin(run: &mut Run, store: &Store) -> Result<(), Fault> {
     store.detach_all();
     store.remove_all()?;
     run.say(Line {
-        now: Some("removed; what was attached is detached".into()),
+        note: "removed; what was attached is detached".into(),
         ..Line::new(format!("pins {}", store.root().display()), Phase::Load, Must::Required, Status::Undone)
     });
     Ok(())
