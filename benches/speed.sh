@@ -56,7 +56,7 @@ timed() {
 
 # Back to the start. The kernel frees what was pinned some time later: not in the next run's time.
 clean() {
-    $work/bpfboot undo >/dev/null
+    $work/bpfboot undo >$work/said 2>&1 || die "bpfboot undo: $(<$work/said)"
     find /sys/fs/bpf -mindepth 1 -type f ! -name '*.debug' -delete
     find /sys/fs/bpf -mindepth 1 -type d -delete
     rm -rf /run/bpfboot
