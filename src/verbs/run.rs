@@ -85,13 +85,17 @@ impl Run {
 
     /// Ends the run: the summary, the log, and the document in /run when `keep` says so.
     pub fn end(self, health: Health, keep: bool) -> Health {
+        // A run that found all as planned has nothing to log: a line to the console can cost more than the run.
+        let news = health != Health::Healthy || self.changed();
         let Self { verb, printer, facts, lines, notes, leftovers, sources, start } = self;
         let took: Duration = start.elapsed();
         let report = Report { verb, health, lines, notes, leftovers, sources, release: facts.release, took };
         let document = report::document(&report);
         let kept = if keep { report::store(Path::new(report::PATH), &document) } else { Kept::Unwanted };
         printer.finish(&report, &document, &kept);
-        logger::summary(&report);
+        if news {
+            logger::summary(&report);
+        }
         health
     }
 }
