@@ -24,7 +24,7 @@ use std::{
 };
 
 use nix::{
-    mount::{MsFlags, mount},
+    mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, unshare},
     sys::signal::{Signal, killpg},
     unistd::Pid,
@@ -92,6 +92,10 @@ impl Sandbox {
         mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
         mount_fs("bpf", "/sys/fs/bpf", "");
         mount_fs("tmpfs", "/run", "mode=0755");
+        // A run on the machine itself, such as `make run`, leaves them mounted; here they come and go.
+        for fs in ["/sys/kernel/tracing", "/sys/kernel/debug"] {
+            while umount2(fs, MntFlags::MNT_DETACH).is_ok() {}
+        }
         for dir in ["/etc/bpfboot.d", "/usr/lib/bpfboot.d"] {
             if Path::new(dir).exists() {
                 mount_fs("tmpfs", dir, "mode=0755");
