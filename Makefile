@@ -49,6 +49,10 @@ test: build ## build, then every test (needs root); ARGS="--test NAME" for some
 	step tests "Building the tests with $$toolchain" native test --no-run $(ARGS)
 	native test $(ARGS) -- --test-threads=1
 
+fault-test: build ## slow, about ten minutes: each system call of five runs killed and failing; SEED=1 CASE=n for one
+	export FAULT_SEED=$(or $(SEED),1) FAULT_CASE=$(CASE)
+	$(MAKE) test ARGS="--test fault -- --ignored --nocapture"
+
 lint: objects ## formatting and clippy; a warning is an error
 	. .ci/toolchain.sh
 	need lint

@@ -6,6 +6,7 @@ use crate::{
     error::Fault,
     facts::Facts,
     step::{Action, Must, Outcome, Step, Undo, Verdict},
+    sys,
     tune::{self, knob, limit, mount, sysctl},
 };
 
@@ -71,15 +72,18 @@ pub fn undo_of(step: &Step, verdict: &Verdict) -> Option<Undo> {
     })
 }
 
-/// Whether the kernel still holds what we wrote there, so that putting it back takes nothing from anybody.
+/// Whether the kernel still holds what we wrote there, so that putting it back takes nothing from anybody. What cannot
+/// be read is not forgotten.
 pub fn still_ours(undo: &Undo, facts: &Facts) -> bool {
-    match undo {
-        Undo::Sysctl { key, wrote, .. } => {
-            sysctl::current(key, facts).ok().flatten().is_some_and(|is| sysctl::same(&is, wrote))
-        }
-        Undo::Knob { path, wrote, .. } => knob::current(path).is_some_and(|is| knob::equal(&is, wrote)),
-        Undo::Unmount { fs, at } => mount::is_mounted(*fs, at.as_ref()),
-        Undo::Pins { root } => Path::new(root).join("live").exists(),
+    let (is, wrote) = match undo {
+        Undo::Sysctl { key, wrote, .. } => (sysctl::current(key, facts), wrote),
+        Undo::Knob { path, wrote, .. } => (knob::current(path, facts), wrote),
+        Undo::Unmount { fs, at } => return mount::is_mounted(*fs, at.as_ref()).unwrap_or(true),
+        Undo::Pins { root } => return sys::file::exists(&Path::new(root).join("live")).unwrap_or(true),
+    };
+    match is {
+        Ok(is) => is.is_some_and(|is| knob::equal(&is, wrote)),
+        Err(fault) => !tune::is_absence(&fault),
     }
 }
 
@@ -105,7 +109,7 @@ pub fn put_back(undo: &Undo, facts: &Facts) -> Result<Option<String>, Fault> {
             Some(is) if sysctl::same(&is, wrote) => sysctl::restore(key, was).map(|()| Some(was.clone())),
             _ => Ok(None),
         },
-        Undo::Knob { path, was, wrote } => match knob::current(path) {
+        Undo::Knob { path, was, wrote } => match knob::current(path, facts)? {
             Some(is) if knob::equal(&is, was) => Ok(Some(was.clone())),
             Some(is) if knob::equal(&is, wrote) => knob::restore(path, was, facts).map(|()| Some(was.clone())),
             _ => Ok(None),

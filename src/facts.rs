@@ -2,6 +2,8 @@
 
 use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
+use crate::sys::process;
+
 /// CAP_NET_ADMIN (include/uapi/linux/capability.h, as the next ones).
 pub const CAP_NET_ADMIN: u32 = 12;
 /// CAP_SYS_PTRACE.
@@ -113,9 +115,12 @@ impl Facts {
 }
 
 impl KernelVersion {
-    /// The running kernel's.
+    /// The running kernel's. One that does not tell is taken for a modern one.
     pub fn running() -> Self {
-        Self::parse(&fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default())
+        match Self::parse(&process::kernel_release()) {
+            Self { major: 0, .. } => Self { major: u16::MAX.into(), minor: 0 },
+            version => version,
+        }
     }
 
     /// As programs name it (LINUX_VERSION_CODE), without the patch level.

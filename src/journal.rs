@@ -1,8 +1,8 @@
 //! What to put back, kept in /run so that no kill can lose it.
 //!
-//! `journal` belongs to the run in flight: it is written before the run's first write to the kernel, and names every
-//! old value. `undo` is what successful runs left to take back: the values from before the first of them. A run that
-//! finds a `journal` knows that the one before it was killed, and takes its entries for its own.
+//! One file, replaced whole by rename(2): first what successful runs left to take back, the values from before the first
+//! of them; then, while a run is in flight, the line `begun` and what that run may have changed. A run that finds `begun`
+//! knows that the one before it was killed, and takes its entries for its own. Two files could disagree.
 
 use std::{
     fs::{self, OpenOptions},
@@ -13,6 +13,7 @@ use std::{
 
 use crate::{
     config::{FsKind, KnobPath, SysctlKey},
+    error::{Cause, Fault},
     fields::{join, split},
     lock::{Locked, RUN_DIR},
     step::Undo,
@@ -21,60 +22,95 @@ use crate::{
 /// A journal of 10,000 sysctls has about 1 MB.
 const MOST_BYTES: u64 = 16 << 20;
 
-/// The two files.
-#[derive(Clone, Debug)]
+/// Parts what is kept from what is in flight.
+const BEGUN: &str = "begun";
+
+/// The journal as it was when the run began.
+#[derive(Clone, Debug, Default)]
 pub struct Journal {
-    dir: PathBuf,
+    path: PathBuf,
+    kept: Vec<Undo>,
+    in_flight: Option<Vec<Undo>>,
+    /// Lines that nobody of ours wrote.
+    damaged: usize,
 }
 
 impl Journal {
     /// The journal of this machine. The lock keeps it from changing under us.
-    pub fn new(_: &Locked) -> Self {
-        Self { dir: PathBuf::from(RUN_DIR) }
+    ///
+    /// # Errors
+    /// It is there and cannot be read: to go on would forget what is to be taken back.
+    pub fn new(_: &Locked) -> Result<Self, Fault> {
+        let journal = Self::read_only()?;
+        // A killed run may have been writing.
+        let _ = fs::remove_file(journal.temp());
+        Ok(journal)
     }
 
     /// The journal, for looking only.
-    pub fn read_only() -> Self {
-        Self { dir: PathBuf::from(RUN_DIR) }
+    ///
+    /// # Errors
+    /// As [`Journal::new`].
+    pub fn read_only() -> Result<Self, Fault> {
+        let path = Path::new(RUN_DIR).join("undo");
+        let text = read(&path).map_err(|error| {
+            Fault::io(Cause::Busy, format!("read {}, which says what to take back", path.display()), &error).mend(
+                format!("look at it: ls -l {RUN_DIR}; without it undo forgets what was before: rm {}", path.display()),
+            )
+        })?;
+        Ok(Self { path, ..Self::parse(&text) })
     }
 
-    fn in_flight(&self) -> PathBuf {
-        self.dir.join("journal")
-    }
-
-    fn kept(&self) -> PathBuf {
-        self.dir.join("undo")
+    /// Reads the text of a journal.
+    pub fn parse(text: &str) -> Self {
+        let mut journal = Self::default();
+        for line in text.lines() {
+            match (parse(line), &mut journal.in_flight) {
+                (None, in_flight @ None) if line == BEGUN => *in_flight = Some(Vec::new()),
+                (None, _) => journal.damaged += 1,
+                (Some(undo), None) => journal.kept.push(undo),
+                (Some(undo), Some(in_flight)) => in_flight.push(undo),
+            }
+        }
+        journal
     }
 
     /// What a killed run may have changed; empty when none was killed.
-    pub fn left_over(&self) -> Vec<Undo> {
-        read(&self.in_flight())
+    pub fn left_over(&self) -> &[Undo] {
+        self.in_flight.as_deref().unwrap_or_default()
     }
 
-    /// What successful runs changed and `undo` would take back, oldest first.
-    pub fn taken(&self) -> Vec<Undo> {
-        read(&self.kept())
+    /// What `undo` would take back, oldest first, when `left` of a killed run is counted as done.
+    pub fn taken(&self, left: &[Undo]) -> Vec<Undo> {
+        merge(self.kept.clone(), left)
+    }
+
+    /// A sentence where it is not what we wrote.
+    pub fn note(&self) -> Option<String> {
+        let lines = self.damaged;
+        (lines > 0).then(|| format!("{lines} lines of {} make no sense and were passed over", self.path.display()))
     }
 
     /// Notes what this run may change. After this, and not before, it may write to the kernel.
     ///
     /// # Errors
     /// What the file system says, when /run cannot be written.
-    pub fn begin(&self, planned: &[Undo]) -> io::Result<()> {
-        write(&self.in_flight(), planned)
+    pub fn begin(&mut self, planned: &[Undo]) -> io::Result<()> {
+        self.write(&self.kept, Some(planned))?;
+        self.in_flight = Some(planned.to_vec());
+        Ok(())
     }
 
     /// The run succeeded: what it changed can be taken back by `undo` from now on.
     ///
     /// # Errors
     /// As [`Journal::begin`].
-    pub fn keep(&self, done: &[Undo]) -> io::Result<()> {
-        let before = self.taken();
-        let after = merge(before.clone(), done);
-        if before != after {
-            write(&self.kept(), &after)?;
+    pub fn keep(&mut self, done: &[Undo]) -> io::Result<()> {
+        let taken = self.taken(done);
+        if self.in_flight.is_none() && taken == self.kept {
+            return Ok(());
         }
-        self.end()
+        self.write(&taken, None)
     }
 
     /// The run changed nothing, or was undone.
@@ -82,7 +118,7 @@ impl Journal {
     /// # Errors
     /// As [`Journal::begin`].
     pub fn end(&self) -> io::Result<()> {
-        remove(&self.in_flight())
+        if self.in_flight.is_some() { self.write(&self.kept, None) } else { Ok(()) }
     }
 
     /// Nothing is left to take back but `left`.
@@ -90,8 +126,28 @@ impl Journal {
     /// # Errors
     /// As [`Journal::begin`].
     pub fn forget(&self, left: &[Undo]) -> io::Result<()> {
-        self.end()?;
-        if left.is_empty() { remove(&self.kept()) } else { write(&self.kept(), left) }
+        self.write(left, None)
+    }
+
+    fn temp(&self) -> PathBuf {
+        self.path.with_extension("new")
+    }
+
+    fn write(&self, kept: &[Undo], in_flight: Option<&[Undo]>) -> io::Result<()> {
+        let mut text: String = kept.iter().map(line).collect();
+        if let Some(in_flight) = in_flight {
+            text += &join(&[BEGUN]);
+            text.extend(in_flight.iter().map(line));
+        }
+        if text.is_empty() {
+            return remove(&self.path);
+        }
+        let temp = self.temp();
+        let written = replace(&temp, &text).and_then(|()| fs::rename(&temp, &self.path));
+        if written.is_err() {
+            let _ = fs::remove_file(temp);
+        }
+        written
     }
 }
 
@@ -132,13 +188,15 @@ fn same_place(one: &Undo, other: &Undo) -> bool {
     }
 }
 
-fn read(path: &Path) -> Vec<Undo> {
-    let mut text = String::new();
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path);
-    if let Ok(file) = file {
-        let _ = file.take(MOST_BYTES).read_to_string(&mut text);
+fn read(path: &Path) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        Ok(file) => drop(file.take(MOST_BYTES).read_to_end(&mut bytes)?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
     }
-    text.lines().filter_map(parse).collect()
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn parse(line: &str) -> Option<Undo> {
@@ -167,13 +225,9 @@ fn line(undo: &Undo) -> String {
     }
 }
 
-fn write(path: &Path, entries: &[Undo]) -> io::Result<()> {
-    let temp = path.with_extension("new");
-    remove(&temp)?;
-    let mut file =
-        OpenOptions::new().write(true).create_new(true).mode(0o600).custom_flags(libc::O_NOFOLLOW).open(&temp)?;
-    file.write_all(entries.iter().map(line).collect::<String>().as_bytes())?;
-    fs::rename(&temp, path)
+fn replace(temp: &Path, text: &str) -> io::Result<()> {
+    let mut new = OpenOptions::new();
+    new.write(true).create_new(true).mode(0o600).custom_flags(libc::O_NOFOLLOW).open(temp)?.write_all(text.as_bytes())
 }
 
 fn remove(path: &Path) -> io::Result<()> {
@@ -202,6 +256,21 @@ mod tests {
         ] {
             assert_eq!(parse(line(&undo).trim_end_matches('\n')), Some(undo));
         }
+    }
+
+    #[test]
+    fn what_is_in_flight_is_told_from_what_is_kept() {
+        let (kept, begun) = (sysctl("0", "1"), Undo::Pins { root: "/sys/fs/bpf/x".into() });
+        let journal = Journal::parse(&format!("{}nonsense\n{BEGUN}\n{}{BEGUN}\n", line(&kept), line(&begun)));
+        assert_eq!((journal.kept.as_slice(), journal.left_over()), ([kept].as_slice(), [begun].as_slice()));
+        assert_eq!(journal.damaged, 2);
+        assert!(Journal::parse("").in_flight.is_none());
+    }
+
+    #[test]
+    fn what_a_killed_run_had_put_back_is_not_put_back_again() {
+        let journal = Journal { kept: vec![sysctl("0", "1")], ..Journal::default() };
+        assert_eq!(journal.taken(&[sysctl("1", "0")]), []);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use std::{
 
 use super::{
     finish::finish,
+    generation::{entries, remove, remove_dir},
     job::Job,
     layout::Machine,
     load::load_programs,
@@ -94,7 +95,7 @@ pub fn run(plan: &BpfPlan, machine: Machine, out: &Out) -> Result<(), GaveUp> {
     for mut work in works {
         let job = &work.plan.job;
         if work.lost {
-            leave(job, store);
+            left(job, store, out)?;
         } else if let Err(fault) = finish(&mut work, store, out) {
             give_up_on(job, store, fault, out)?;
         }
@@ -136,19 +137,26 @@ fn give_up_on(job: &Job, store: &Store, Object(fault, start): Object, out: &Out)
     if !job.optional {
         return Err(GaveUp);
     }
-    leave(job, store);
-    Ok(())
+    left(job, store, out)
+}
+
+/// Has an optional object left the stage? What cannot be left would be made live.
+fn left(job: &Job, store: &Store, out: &Out) -> Result<(), GaveUp> {
+    leave(job, store).map_err(|fault| {
+        out.failed(format!("object {}", job.name), false, Instant::now(), fault);
+        GaveUp
+    })
 }
 
 /// Takes an object out of the stage; what was live of it stays live.
-fn leave(job: &Job, store: &Store) {
-    clear(store, &store.stage().object(&job.name));
-    let _ = carry_whole(store, &job.name);
+fn leave(job: &Job, store: &Store) -> Result<(), Fault> {
+    clear(store, &store.stage().object(&job.name))?;
+    carry_whole(store, &job.name)
 }
 
 /// Takes an object over as it is, links and all. An XDP link whose interface is gone stays behind.
 fn carry_whole(store: &Store, object: &PinName) -> Result<(), Fault> {
-    let Some(mut record) = Record::read(&store.live().object(object)) else { return Ok(()) };
+    let Some(mut record) = Record::read(&store.live().object(object))? else { return Ok(()) };
     store.stage().make(object)?;
     carry(store, object, &record)?;
     record.links.retain(|link| {
@@ -160,19 +168,19 @@ fn carry_whole(store: &Store, object: &PinName) -> Result<(), Fault> {
 }
 
 /// Empties an object's directory in the stage, where nobody but us writes.
-fn clear(store: &Store, dir: &Path) {
+fn clear(store: &Store, dir: &Path) -> Result<(), Fault> {
     for shelf in Shelf::ALL {
-        for file in super::store::entries(&dir.join(shelf.dir())) {
+        for file in entries(&dir.join(shelf.dir()))? {
             let pin = dir.join(shelf.dir()).join(file);
             if shelf == Shelf::Links {
                 store.let_go(&store.stage(), &pin);
             }
-            let _ = fs::remove_file(pin);
+            remove(&pin)?;
         }
-        let _ = fs::remove_dir(dir.join(shelf.dir()));
+        remove_dir(&dir.join(shelf.dir()))?;
     }
-    Record::remove(dir);
-    let _ = fs::remove_dir(dir);
+    Record::remove(dir)?;
+    remove_dir(dir).map(drop)
 }
 
 /// Gives every pin of the live generation a second name in the stage.

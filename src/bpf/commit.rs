@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use super::{
     entries::Written,
+    generation::exists,
     plan::{BpfPlan, ObjectPlan},
     proof::{How, XdpHow},
     record::Record,
@@ -29,7 +30,7 @@ struct Swap {
 /// # Errors
 /// A [`Cause::Attach`] or [`Cause::Pin`] fault; every link is then back at its old program, and the stage still there.
 pub fn commit(plan: &BpfPlan) -> Result<Committed, Fault> {
-    let replaced = plan.store.live().path().exists();
+    let replaced = exists(plan.store.live().path())?;
     let (mut swapped, mut written): (Vec<Swap>, Vec<Written>) = (Vec::new(), Vec::new());
     let result = swaps(plan).and_then(|swaps| {
         for swap in swaps {
@@ -44,18 +45,24 @@ pub fn commit(plan: &BpfPlan) -> Result<Committed, Fault> {
     });
     match result {
         Ok(()) => Ok(Committed { replaced, swapped, written }),
-        Err(fault) => {
-            put_back(&swapped, &written);
-            Err(fault)
-        }
+        Err(fault) => Err(match put_back(&swapped, &written) {
+            Ok(()) => fault,
+            Err(worse) => fault.detail(format!("and it could not be taken back: {worse}")),
+        }),
     }
 }
 
-fn put_back(swapped: &[Swap], written: &[Written]) {
-    written.iter().rev().for_each(Written::put_back);
-    for swap in swapped.iter().rev() {
-        let _ = swap.old.as_ref().map(|old| bpf::update_link(swap.link.as_fd(), old.as_fd()));
+/// Makes links and entries what they were, all that can be; the first that could not.
+fn put_back(swapped: &[Swap], written: &[Written]) -> Result<(), Fault> {
+    let mut done = Ok(());
+    for entries in written.iter().rev() {
+        done = done.and(entries.put_back());
     }
+    for swap in swapped.iter().rev() {
+        let back = swap.old.as_ref().map_or(Ok(()), |old| bpf::update_link(swap.link.as_fd(), old.as_fd()));
+        done = done.and(back.map_err(|e| Fault::io(Cause::Attach, format!("{}: put its program back", swap.what), &e)));
+    }
+    done
 }
 
 /// A flip that can still be taken back, because the old generation has not retired.
@@ -71,13 +78,13 @@ impl Committed {
     /// # Errors
     /// A [`Cause::Pin`] fault; the new generation is then still live.
     pub fn revert(self, plan: &BpfPlan) -> Result<(), Fault> {
-        put_back(&self.swapped, &self.written);
+        let back = put_back(&self.swapped, &self.written);
         let (live, stage) = (plan.store.live(), plan.store.stage());
-        match self.replaced {
+        back.and(match self.replaced {
             true => plan.store.flip(),
             false => std::fs::rename(live.path(), stage.path())
                 .map_err(|e| Fault::io(Cause::Pin, format!("take {} back", live.path().display()), &e)),
-        }
+        })
     }
 }
 
@@ -86,29 +93,27 @@ impl Committed {
 /// # Errors
 /// A [`Cause::Pin`] fault that names what is left.
 pub fn retire(plan: &BpfPlan) -> Result<(), Fault> {
-    let old = plan.store.stage();
-    if old.path().exists() { plan.store.retire(&old) } else { Ok(()) }
+    plan.store.retire(&plan.store.stage())
 }
 
-/// Writes the configuration's entries into the maps that an object takes over: one map under both names.
+/// Writes the configuration's entries. Of a map that was taken over, the live generation sees them at once; into a new
+/// one they were written before its programs ran, and are what they were.
 fn write_entries(store: &Store, object: &ObjectPlan, written: &mut Vec<Written>) -> Result<(), Fault> {
     let (job, stage) = (&object.job, store.stage());
     // An optional object that failed is staged as it was before.
-    if Record::read(&stage.object(&job.name)).is_none_or(|record| record.spec != job.spec) {
+    if matches!(object.found.how, How::Keep(_))
+        || Record::read(&stage.object(&job.name))?.is_none_or(|record| record.spec != job.spec)
+    {
         return Ok(());
     }
     for (name, wish) in job.maps.iter().filter(|(_, wish)| wish.pin && !wish.entries.is_empty()) {
         let of_map = |fault: Fault| fault.about(format_args!("object {}: map {name}", job.name));
         let Ok(pin) = name.parse::<PinName>() else { continue };
-        let open = |generation: &Generation| {
-            let map = bpf::open_pin(&generation.pin(&job.name, Shelf::Maps, &pin)).ok()?;
-            let identity = bpf::map_identity(map.as_fd()).ok()?;
-            Some((map, identity))
-        };
-        let (Some((map, new)), Some((_, old))) = (open(&stage), open(&store.live())) else { continue };
-        if matches!(object.found.how, How::Load(_)) && new.id == old.id {
-            written.push(Written::new(map, &new, &wish.entries, cpu::possible()).map_err(of_map)?);
-        }
+        let path = stage.pin(&job.name, Shelf::Maps, &pin);
+        let fault = |e: &std::io::Error| Fault::io(Cause::Pin, format!("open {}", path.display()), e);
+        let map = bpf::open_pin(&path).map_err(|e| fault(&e))?;
+        let identity = bpf::map_identity(map.as_fd()).map_err(|e| fault(&e))?;
+        written.push(Written::new(map, &identity, &wish.entries, cpu::possible()).map_err(of_map)?);
     }
     Ok(())
 }
@@ -129,7 +134,10 @@ fn swaps(plan: &BpfPlan) -> Result<Vec<Swap>, Fault> {
                 what: format!("link {}/{name}", object.job.name),
                 link: pin(&stage, Shelf::Links, &link_name)?,
                 new: pin(&stage, Shelf::Progs, &link.job.program)?,
-                old: pin(&live, Shelf::Progs, &link.job.program).ok(),
+                old: match pin(&live, Shelf::Progs, &link.job.program) {
+                    Err(fault) if fault.errno == Some(libc::ENOENT) => None,
+                    old => Some(old?),
+                },
             });
         }
     }

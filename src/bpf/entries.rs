@@ -30,7 +30,7 @@ fn value_bytes(map: &MapIdentity, cpus: u32) -> (usize, usize) {
 /// # Errors
 /// A [`Cause::Map`] fault that names the entry.
 pub fn write(fd: BorrowedFd<'_>, map: &MapIdentity, entries: &[(Data, Data)], cpus: u32) -> Result<(), Fault> {
-    write_each(fd, map, entries, cpus, &mut |_| {})
+    write_each(fd, map, entries, cpus, &mut |_| Ok(()))
 }
 
 /// Entries of a live map that were written, as they were before.
@@ -49,21 +49,35 @@ impl Written {
         let mut before = Vec::new();
         let result = write_each(map.as_fd(), identity, entries, cpus, &mut |key| {
             let mut old = vec![0; stride * copies];
-            let there = bpf::read_entry(map.as_fd(), key, &mut old).unwrap_or(false);
+            let there = bpf::read_entry(map.as_fd(), key, &mut old)
+                .map_err(|e| Fault::io(Cause::Map, "read an entry before it is written", &e))?;
             before.push((key.to_vec(), there.then_some(old)));
+            Ok(())
         });
         let written = Self { map, before };
-        result.inspect_err(|_| written.put_back()).map(|()| written)
+        match result {
+            Ok(()) => Ok(written),
+            Err(fault) => Err(match written.put_back() {
+                Ok(()) => fault,
+                Err(worse) => fault.detail(format!("and it could not be taken back: {worse}")),
+            }),
+        }
     }
 
     /// Makes the map what it was.
-    pub fn put_back(&self) {
+    ///
+    /// # Errors
+    /// A [`Cause::Map`] fault: an entry could not be put back; all others were.
+    pub fn put_back(&self) -> Result<(), Fault> {
+        let mut done = Ok(());
         for (key, value) in self.before.iter().rev() {
-            let _ = match value {
+            let back = match value {
                 Some(value) => bpf::write_entry(self.map.as_fd(), key, value),
                 None => bpf::delete_entry(self.map.as_fd(), key),
             };
+            done = done.and(back);
         }
+        done.map_err(|e| Fault::io(Cause::Map, "put an entry of a live map back", &e))
     }
 }
 
@@ -72,7 +86,7 @@ fn write_each(
     map: &MapIdentity,
     entries: &[(Data, Data)],
     cpus: u32,
-    look: &mut dyn FnMut(&[u8]),
+    look: &mut dyn FnMut(&[u8]) -> Result<(), Fault>,
 ) -> Result<(), Fault> {
     let (stride, copies) = value_bytes(map, cpus);
     for (number, (key, value)) in entries.iter().enumerate() {
@@ -80,7 +94,7 @@ fn write_each(
         let key = sized(key, map.key_size as usize).map_err(|why| misfit("key", why))?;
         let mut copy = sized(value, map.value_size as usize).map_err(|why| misfit("value", why))?;
         copy.resize(stride, 0);
-        look(&key);
+        look(&key)?;
         bpf::write_entry(fd, &key, &copy.repeat(copies))
             .map_err(|e| Fault::io(Cause::Map, format!("write entry {}", number + 1), &e))?;
     }

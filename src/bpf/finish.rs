@@ -199,7 +199,7 @@ impl Finish<'_> {
     fn carry_link(&self, plan: &XdpPlan, name: &str) -> Result<LinkRecord, Fault> {
         let (job, name) = (self.job, link_name(name)?);
         carry_pin(self.store, &job.name, Shelf::Links, &name)?;
-        let old = Record::read(&self.store.live().object(&job.name)).unwrap_or_default();
+        let old = Record::read(&self.store.live().object(&job.name))?.unwrap_or_default();
         let target = old.links.into_iter().find(|link| link.name == name).map(|link| link.target);
         let target = target.unwrap_or_else(|| format!("xdp {} {}", plan.job.interface, mode_word(plan.job.mode)));
         let identity = identity(&self.store.stage().pin(&job.name, Shelf::Links, &name))?;

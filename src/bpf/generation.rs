@@ -10,6 +10,7 @@ use super::proof::open_link;
 use crate::{
     config::PinName,
     error::{Cause, Fault},
+    sys,
 };
 
 /// What a pin is, which is the directory it lies in.
@@ -24,8 +25,8 @@ pub enum Shelf {
 }
 
 impl Shelf {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Progs, Self::Maps, Self::Links];
+    /// All of them, in the order in which they go: nothing is attached whose program or maps nobody can open.
+    pub const ALL: [Self; 3] = [Self::Links, Self::Progs, Self::Maps];
 
     /// The directory's name.
     pub const fn dir(self) -> &'static str {
@@ -65,18 +66,30 @@ impl Generation {
     }
 
     /// The objects in it, by name. Entries whose names are not ours to read are passed over.
-    pub fn objects(&self) -> Vec<PinName> {
-        let mut names: Vec<_> = entries(&self.path).iter().filter_map(|name| PinName::from_bpffs(name)).collect();
-        names.sort();
-        names
+    ///
+    /// # Errors
+    /// A [`Cause::Pin`] fault: the directory cannot be read.
+    pub fn objects(&self) -> Result<Vec<PinName>, Fault> {
+        Ok(entries(&self.path)?.iter().filter_map(|name| PinName::from_bpffs(name)).collect())
     }
 
     /// Whether one of its pins holds the link with this id.
-    pub fn holds_link(&self, id: u32) -> bool {
-        self.objects().iter().any(|object| {
-            let links = self.object(object).join(Shelf::Links.dir());
-            entries(&links).iter().any(|file| open_link(&links.join(file)).is_ok_and(|link| link.id == id))
-        })
+    ///
+    /// # Errors
+    /// It cannot be told.
+    pub fn holds_link(&self, id: u32) -> Result<bool, Fault> {
+        for object in self.objects()? {
+            let links = self.object(&object).join(Shelf::Links.dir());
+            for file in entries(&links)? {
+                let pin = links.join(file);
+                let link =
+                    open_link(&pin).map_err(|why| Fault::new(Cause::Pin, format!("{}: {why}", pin.display())))?;
+                if link.id == id {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
 
     /// Makes the directories of an object.
@@ -111,13 +124,54 @@ pub fn make_dir(path: &Path) -> Result<(), Fault> {
     }
 }
 
-/// The names in a directory, sorted; none when it cannot be read.
-pub fn entries(dir: &Path) -> Vec<String> {
-    let mut names: Vec<String> = fs::read_dir(dir)
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .collect();
-    names.sort();
-    names
+/// The names in a directory, sorted; none where there is no such directory.
+///
+/// # Errors
+/// A [`Cause::Pin`] fault: it cannot be read, which must not be taken for empty.
+pub fn entries(dir: &Path) -> Result<Vec<String>, Fault> {
+    Ok(list(dir)?.into_iter().map(|(name, _)| name).collect())
+}
+
+/// [`entries`], each with whether it is a directory.
+///
+/// # Errors
+/// As [`entries`].
+pub fn list(dir: &Path) -> Result<Vec<(String, bool)>, Fault> {
+    sys::file::list(dir).map_err(|e| Fault::io(Cause::Pin, format!("list {}", dir.display()), &e))
+}
+
+/// Whether there is anything under that name.
+///
+/// # Errors
+/// A [`Cause::Pin`] fault: it cannot be told.
+pub fn exists(path: &Path) -> Result<bool, Fault> {
+    sys::file::exists(path).map_err(|e| Fault::io(Cause::Pin, format!("look at {}", path.display()), &e))
+}
+
+/// Removes a pin or a record; one that is gone already is fine.
+///
+/// # Errors
+/// A [`Cause::Pin`] fault.
+pub fn remove(path: &Path) -> Result<(), Fault> {
+    gone(fs::remove_file(path), path)
+}
+
+/// Removes a directory of ours. `false`: something is still in it.
+///
+/// # Errors
+/// A [`Cause::Pin`] fault.
+pub fn remove_dir(path: &Path) -> Result<bool, Fault> {
+    match fs::remove_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(false),
+        removed => gone(removed, path).map(|()| true),
+    }
+}
+
+fn gone(removed: io::Result<()>, path: &Path) -> Result<(), Fault> {
+    match removed {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !exists(path)? => Ok(()),
+        Err(error) => Err(Fault::io(Cause::Pin, format!("remove {}", path.display()), &error)
+            .mend(format!("look at it: ls -ld {}", path.display()))),
+    }
 }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::{
+    generation::exists,
     job::{Job, ProgramJob, XdpJob},
     kind::{self, Kind},
     proof::{self, Found, How, XdpHow},
@@ -31,6 +32,8 @@ pub struct BpfPlan {
     pub carry: Vec<PinName>,
     /// Live objects that are no longer in the configuration.
     pub retire: Vec<PinName>,
+    /// Why it cannot be told what is live.
+    pub unread: Option<Fault>,
     /// How long loading may take, waits for interfaces included.
     pub deadline: Duration,
 }
@@ -90,14 +93,18 @@ impl BpfPlan {
             }
         }
         let live = store.live();
-        let present: Vec<_> =
-            live.objects().into_iter().filter(|name| Record::read(&live.object(name)).is_some()).collect();
+        let (mut present, unread) = match live.objects() {
+            Ok(objects) => (objects, None),
+            Err(fault) => (Vec::new(), Some(fault)),
+        };
+        // A record that cannot be read is one all the same.
+        present.retain(|name| Record::read(&live.object(name)) != Ok(None));
         let (carry, retire) = present
             .into_iter()
             .filter(|name| !objects.iter().any(|object: &ObjectPlan| object.job.name == *name))
             .partition(|name| broken.iter().any(|object: &Broken| object.name == *name));
         let waits: Duration = objects.iter().flat_map(|object| &object.job.xdp).map(|xdp| xdp.wait).sum();
-        Self { store, objects, broken, carry, retire, deadline: config.bpf.deadline + waits }
+        Self { store, objects, broken, carry, retire, unread, deadline: config.bpf.deadline + waits }
     }
 
     /// What takes the pins back.
@@ -125,9 +132,11 @@ impl BpfPlan {
         self.carry.append(&mut self.retire);
         let (kept, others): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.objects).into_iter().partition(|object| Some(&object.job.name) == name.as_ref());
-        self.carry.extend(
-            others.into_iter().map(|object| object.job.name).filter(|name| self.store.live().object(name).exists()),
-        );
+        for object in others {
+            if exists(&self.store.live().object(&object.job.name))? {
+                self.carry.push(object.job.name);
+            }
+        }
         self.objects = kept;
         let Some(object) = self.objects.first_mut() else {
             return Err(Fault::new(Cause::Object, "there is no such object"));
@@ -187,10 +196,12 @@ impl BpfPlan {
                 fault: object.fault.clone(),
             })
             .collect();
-        if !self.objects.is_empty()
-            && self.store.exists()
-            && let Err(fault) = self.store.trusted()
-        {
+        let pins = match self.store.exists() {
+            Ok(true) => self.store.trusted().err().or(self.unread.clone()),
+            Ok(false) => None,
+            Err(fault) => Some(fault),
+        };
+        if let Some(fault) = pins.filter(|_| !self.objects.is_empty()) {
             let optional = self.objects.iter().all(|object| object.job.optional);
             blocked.push(Blocked { id: format!("pins {}", self.store.root().display()), optional, fault });
         }

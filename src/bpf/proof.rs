@@ -67,11 +67,14 @@ pub enum XdpHow {
 /// Looks at one object of the plan.
 pub fn look(store: &Store, job: &Job) -> Found {
     let live = store.live();
-    let record = Record::read(&live.object(&job.name));
+    let (record, unread) = match Record::read(&live.object(&job.name)) {
+        Ok(record) => (record, "not loaded yet".to_owned()),
+        Err(fault) => (None, fault.to_string()),
+    };
     let adopted: Vec<XdpJob> = record.iter().flat_map(|record| adopted(job, record)).collect();
     let mut degraded = false;
     let how = match record {
-        None => How::Load("not loaded yet".into()),
+        None => How::Load(unread),
         Some(record) => match disproved(&live, job, &record, false) {
             None => How::Keep(record),
             Some(why) => {
@@ -260,8 +263,9 @@ fn foreign(name: &IfName, interface: &Interface, live: &Generation) -> Option<Fa
 
 fn ours_by_id(live: &Generation, id: u32) -> bool {
     live.objects()
+        .unwrap_or_default()
         .iter()
-        .filter_map(|object| Record::read(&live.object(object)))
+        .filter_map(|object| Record::read(&live.object(object)).ok().flatten())
         .any(|record| record.programs.iter().any(|(_, program)| program.id == id))
 }
 

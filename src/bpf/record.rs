@@ -6,7 +6,7 @@
 
 use std::{fs, os::unix::fs::symlink, path::Path};
 
-use super::store::{Shelf, entries};
+use super::generation::{Shelf, entries, remove, remove_dir};
 use crate::{
     config::PinName,
     error::{Cause, Fault},
@@ -44,15 +44,20 @@ pub struct LinkRecord {
 
 impl Record {
     /// Reads the record of the object in `dir`; `None` when there is none that makes sense.
-    pub fn read(dir: &Path) -> Option<Self> {
+    ///
+    /// # Errors
+    /// A [`Cause::Pin`] fault: it is there and cannot be read. What it names must then not be taken for somebody else's.
+    pub fn read(dir: &Path) -> Result<Option<Self>, Fault> {
         let mut text = Vec::new();
         for chunk in 0usize.. {
-            match fs::read_link(dir.join("record").join(chunk.to_string())) {
+            let path = dir.join("record").join(chunk.to_string());
+            match fs::read_link(&path) {
                 Ok(part) => text.extend_from_slice(part.as_os_str().as_encoded_bytes()),
-                Err(_) => break,
+                Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => break,
+                Err(error) => return Err(Fault::io(Cause::Pin, format!("read {}", path.display()), &error)),
             }
         }
-        Self::parse(std::str::from_utf8(&text).ok()?)
+        Ok(std::str::from_utf8(&text).ok().and_then(Self::parse))
     }
 
     /// Writes it; `dir/record` must not exist yet.
@@ -78,14 +83,16 @@ impl Record {
     }
 
     /// Removes the record of the object in `dir`, as far as it is one.
-    pub fn remove(dir: &Path) {
+    ///
+    /// # Errors
+    /// A [`Cause::Pin`] fault.
+    pub fn remove(dir: &Path) -> Result<(), Fault> {
         let dir = dir.join("record");
-        for chunk in entries(&dir) {
-            if chunk.bytes().all(|b| b.is_ascii_digit()) {
-                let _ = fs::remove_file(dir.join(chunk));
-            }
+        // The first one last: without it the rest is no record any more.
+        for chunk in entries(&dir)?.iter().rev().filter(|chunk| chunk.bytes().all(|b| b.is_ascii_digit())) {
+            remove(&dir.join(chunk))?;
         }
-        let _ = fs::remove_dir(dir);
+        remove_dir(&dir).map(drop)
     }
 
     /// Whether a pin of that name on that shelf is ours.
@@ -188,8 +195,8 @@ mod tests {
         fs::create_dir_all(&dir).unwrap();
         let record = sample(500);
         record.write(&dir).unwrap();
-        assert_eq!(Record::read(&dir), Some(record));
-        Record::remove(&dir);
+        assert_eq!(Record::read(&dir), Ok(Some(record)));
+        Record::remove(&dir).unwrap();
         assert!(!dir.join("record").exists());
         fs::remove_dir(dir).unwrap();
     }

@@ -14,7 +14,11 @@ use std::{
 };
 
 pub use super::generation::{Generation, Shelf, entries};
-use super::{generation::make_dir, proof::open_link, record::Record};
+use super::{
+    generation::{exists, list, make_dir, remove, remove_dir},
+    proof::open_link,
+    record::Record,
+};
 use crate::{
     config::{IfName, PinName},
     error::{Cause, Fault},
@@ -81,8 +85,11 @@ impl Store {
     }
 
     /// Whether anything is there under its name.
-    pub fn exists(&self) -> bool {
-        self.root.symlink_metadata().is_ok()
+    ///
+    /// # Errors
+    /// A [`Cause::Pin`] fault: it cannot be told.
+    pub fn exists(&self) -> Result<bool, Fault> {
+        exists(&self.root)
     }
 
     /// Whether the directory, which must exist, is ours alone.
@@ -109,13 +116,21 @@ impl Store {
             return Err(other("may be written by others").mend(format!("chmod 0700 {shown}")));
         }
         for generation in [self.live(), self.stage(), self.aside()] {
-            if generation.path().symlink_metadata().is_ok_and(|meta| !meta.is_dir()) {
-                let shown = generation.path().display();
-                return Err(Fault::new(
-                    Cause::Pin,
-                    format!("{shown} is not a directory; a pin through a symbolic link would go wherever it points"),
-                )
-                .mend(format!("rm {shown}")));
+            let shown = generation.path().display();
+            match generation.path().symlink_metadata() {
+                Ok(meta) if !meta.is_dir() => {
+                    return Err(Fault::new(
+                        Cause::Pin,
+                        format!(
+                            "{shown} is not a directory; a pin through a symbolic link would go wherever it points"
+                        ),
+                    )
+                    .mend(format!("rm {shown}")));
+                }
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(Fault::io(Cause::Pin, format!("look at {shown}"), &error));
+                }
+                _ => {}
             }
         }
         Ok(())
@@ -130,14 +145,14 @@ impl Store {
     /// A [`Cause::Pin`] fault when something of ours could not be removed, or when the directory is not ours: whoever
     /// put it there must not choose what root removes.
     pub fn sweep(&self) -> Result<bool, Fault> {
-        if !self.exists() {
+        if !self.exists()? {
             return Ok(false);
         }
         self.trusted()?;
         let (live, stage, aside) = (self.live(), self.stage(), self.aside());
         let mut swept = false;
-        if aside.path().exists() {
-            if live.path().exists() {
+        if exists(aside.path())? {
+            if exists(live.path())? {
                 self.retire(&aside)?;
             } else {
                 fs::rename(aside.path(), live.path())
@@ -145,7 +160,7 @@ impl Store {
             }
             swept = true;
         }
-        if stage.path().exists() {
+        if exists(stage.path())? {
             self.retire(&stage)?;
             swept = true;
         }
@@ -157,7 +172,11 @@ impl Store {
     /// # Errors
     /// As [`Store::sweep`].
     pub fn clean_up(&self) -> Result<(), Fault> {
-        if self.trusted().is_ok() { self.sweep().map(drop) } else { Ok(()) }
+        match self.sweep() {
+            // What the kernel says has a number; what we say of a stranger's directory has none.
+            Err(fault) if fault.errno.is_none() && self.trusted().is_err() => Ok(()),
+            swept => swept.map(drop),
+        }
     }
 
     /// Makes the staged generation the live one in one move; the old one is then in `stage`.
@@ -167,7 +186,7 @@ impl Store {
     pub fn flip(&self) -> Result<(), Fault> {
         let (live, stage) = (self.live(), self.stage());
         let fault = |what: &str, e: &io::Error| Fault::io(Cause::Pin, format!("{what} {}", live.path().display()), e);
-        if !live.path().exists() {
+        if !exists(live.path())? {
             return fs::rename(stage.path(), live.path()).map_err(|e| fault("rename the staged generation to", &e));
         }
         match sys::file::exchange(stage.path(), live.path()) {
@@ -196,87 +215,107 @@ impl Store {
     /// # Errors
     /// A [`Cause::Pin`] fault that names the first thing left.
     pub fn retire(&self, old: &Generation) -> Result<(), Fault> {
-        for name in entries(old.path()) {
-            let dir = old.path().join(&name);
-            match PinName::from_bpffs(&name) {
-                Some(object) if dir.is_dir() => self.retire_object(old, &object),
+        let mut left = Ok(());
+        for (name, is_dir) in list(old.path())? {
+            let retired = match PinName::from_bpffs(&name) {
+                Some(object) if is_dir => self.retire_object(old, &object),
                 _ => self.hand_over(old, Path::new(&name)),
-            }
+            };
+            left = left.and(retired);
         }
-        remove_empty(old.path())
+        left.and_then(|()| remove_empty(old.path()))
     }
 
-    fn retire_object(&self, old: &Generation, object: &PinName) {
+    fn retire_object(&self, old: &Generation, object: &PinName) -> Result<(), Fault> {
         let dir = old.object(object);
-        let staging = old.path() == self.stage().path() && Record::read(&dir).is_none();
-        let record = Record::read(&dir).unwrap_or_default();
+        let record = Record::read(&dir)?;
+        // Without a record this is a stage that was never finished: nobody but us writes there.
+        let staging = old.path() == self.stage().path() && record.is_none();
+        let record = record.unwrap_or_default();
+        let mut left = Ok(());
         for shelf in Shelf::ALL {
-            for file in entries(&dir.join(shelf.dir())) {
-                let path = dir.join(shelf.dir()).join(&file);
-                // Without a record this is a stage that was never finished: nobody but us writes there.
-                if staging || PinName::from_bpffs(&file).is_some_and(|name| record.names(shelf, &name)) {
+            let ours =
+                |file: &String| staging || PinName::from_bpffs(file).is_some_and(|name| record.names(shelf, &name));
+            let shelf_dir = dir.join(shelf.dir());
+            for file in entries(&shelf_dir)? {
+                let path = shelf_dir.join(&file);
+                left = left.and(if !ours(&file) {
+                    self.hand_over(old, &Path::new(&object.on_bpffs()).join(shelf.dir()).join(&file))
+                } else {
                     if shelf == Shelf::Links {
                         self.let_go(old, &path);
                     }
-                    let _ = fs::remove_file(path);
-                } else {
-                    self.hand_over(old, &Path::new(&object.on_bpffs()).join(shelf.dir()).join(&file));
-                }
+                    remove(&path)
+                });
             }
-            let _ = fs::remove_dir(dir.join(shelf.dir()));
+            if !remove_dir(&shelf_dir)? && entries(&shelf_dir)?.iter().any(ours) {
+                left = left.and(Err(Fault::new(Cause::Pin, format!("{} still holds pins", shelf_dir.display()))));
+            }
         }
-        Record::remove(&dir);
-        for file in entries(&dir) {
-            self.hand_over(old, &Path::new(&object.on_bpffs()).join(file));
+        // As long as a pin of ours is left, the record says that it is ours.
+        left?;
+        Record::remove(&dir)?;
+        for file in entries(&dir)? {
+            self.hand_over(old, &Path::new(&object.on_bpffs()).join(file))?;
         }
-        let _ = fs::remove_dir(dir);
+        remove_dir(&dir).map(drop)
     }
 
     /// Detaches an XDP link at once, unless the live generation holds the same link. With its last pin it would go as
     /// well, but only when the kernel finds the time: until then the interface would seem to carry a stranger.
     pub fn let_go(&self, old: &Generation, pin: &Path) {
         let Ok(link) = open_link(pin) else { return };
-        if link.ifindex.is_none_or(|index| index == 0)
-            || (old.path() != self.live().path() && self.live().holds_link(link.id))
-        {
-            return;
+        // Where it cannot be told who else holds it, the kernel will know when its last pin goes.
+        let held = || old.path() != self.live().path() && self.live().holds_link(link.id) != Ok(false);
+        if link.ifindex.is_some_and(|index| index != 0) && !held() {
+            let _ = sys::bpf::open_pin(pin).map(|fd| sys::bpf::detach_link(fd.as_fd()));
         }
-        let _ = sys::bpf::open_pin(pin).map(|fd| sys::bpf::detach_link(fd.as_fd()));
     }
 
     /// Gives what is not ours its place in the live generation back.
-    fn hand_over(&self, old: &Generation, below: &Path) {
-        let target = self.live().path().join(below);
-        if old.path() != self.live().path() && !target.exists() {
-            let _ = fs::rename(old.path().join(below), target);
+    fn hand_over(&self, old: &Generation, below: &Path) -> Result<(), Fault> {
+        let (from, to) = (old.path().join(below), self.live().path().join(below));
+        if old.path() == self.live().path() || exists(&to)? {
+            return Ok(());
+        }
+        match fs::rename(&from, &to) {
+            // Its object is no longer live: it stays, and is named.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Fault::io(Cause::Pin, format!("move {} to {}", from.display(), to.display()), &error))
+            }
+            _ => Ok(()),
         }
     }
 
     /// Removes the directory itself when nothing is in it: a failed first run leaves nothing.
-    pub fn remove_if_empty(&self) {
-        if self.trusted().is_ok() {
-            let _ = fs::remove_dir(&self.root);
-        }
+    ///
+    /// # Errors
+    /// A [`Cause::Pin`] fault.
+    pub fn remove_if_empty(&self) -> Result<(), Fault> {
+        if self.trusted().is_ok() { remove_dir(&self.root).map(drop) } else { Ok(()) }
     }
 
     /// Every XDP link of the live generation.
-    pub fn xdp_links(&self) -> Vec<XdpPin> {
-        if self.trusted().is_err() {
-            return Vec::new();
+    ///
+    /// # Errors
+    /// A [`Cause::Pin`] fault: the directory is not ours, or cannot be read.
+    pub fn xdp_links(&self) -> Result<Vec<XdpPin>, Fault> {
+        if !self.exists()? {
+            return Ok(Vec::new());
         }
-        let live = self.live();
-        let links = |object: PinName| {
-            let record = Record::read(&live.object(&object)).unwrap_or_default();
-            record.links.into_iter().filter_map(move |link| {
-                let interface = link.target.strip_prefix("xdp ")?.split_once(' ')?.0.parse().ok()?;
-                Some(XdpPin { object: object.clone(), program: link.program, name: link.name, interface })
-            })
-        };
-        live.objects()
-            .into_iter()
-            .flat_map(links)
-            .filter(|link| live.pin(&link.object, Shelf::Links, &link.name).symlink_metadata().is_ok())
-            .collect()
+        self.trusted()?;
+        let (live, mut found) = (self.live(), Vec::new());
+        for object in live.objects()? {
+            for link in Record::read(&live.object(&object))?.unwrap_or_default().links {
+                let interface = link.target.strip_prefix("xdp ").and_then(|rest| rest.split_once(' ')?.0.parse().ok());
+                if let Some(interface) = interface
+                    && exists(&live.pin(&object, Shelf::Links, &link.name))?
+                {
+                    found.push(XdpPin { object: object.clone(), program: link.program, name: link.name, interface });
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// Detaches an XDP link at once, and removes its pin.
@@ -294,14 +333,15 @@ impl Store {
             }
             _ => {}
         }
-        fs::remove_file(&path).map_err(|e| Fault::io(Cause::Pin, format!("remove {shown}"), &e))
+        remove(&path)
     }
 
     /// Detaches every XDP link of ours at once, so that none still drops packets when `undo` says it is gone.
-    pub fn detach_all(&self) {
-        for link in self.xdp_links() {
-            let _ = self.detach(&link);
-        }
+    ///
+    /// # Errors
+    /// As [`Store::xdp_links`] and [`Store::detach`].
+    pub fn detach_all(&self) -> Result<(), Fault> {
+        self.xdp_links()?.iter().try_for_each(|link| self.detach(link))
     }
 
     /// Removes everything of ours, the directory itself too if it is empty then.
@@ -310,9 +350,7 @@ impl Store {
     /// A [`Cause::Pin`] fault that names what is left.
     pub fn remove_all(&self) -> Result<(), Fault> {
         for generation in [self.stage(), self.aside(), self.live()] {
-            if generation.path().exists() {
-                self.retire(&generation)?;
-            }
+            self.retire(&generation)?;
         }
         remove_empty(&self.root)
     }
@@ -324,16 +362,14 @@ fn not_bpffs(path: &Path) -> Fault {
 }
 
 fn remove_empty(path: &Path) -> Result<(), Fault> {
-    match fs::remove_dir(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            let left = entries(path).into_iter().next().unwrap_or_default();
-            Err(Fault::io(
-                Cause::Pin,
-                format!("remove {} (it still holds {left:?}, which is not ours)", path.display()),
-                &error,
-            )
-            .mend(format!("look at it: find {}", path.display())))
-        }
-        _ => Ok(()),
+    if remove_dir(path)? {
+        return Ok(());
     }
+    let left = entries(path)?.into_iter().next().unwrap_or_default();
+    Err(Fault::os(
+        Cause::Pin,
+        format!("remove {} (it still holds {left:?}, which is not ours)", path.display()),
+        libc::ENOTEMPTY,
+    )
+    .mend(format!("look at it: find {}", path.display())))
 }

@@ -35,7 +35,7 @@ fn replace(path: &Path, document: &str) -> io::Result<()> {
         return Err(io::ErrorKind::InvalidFilename.into());
     };
     own_directory(dir)?;
-    let temp = dir.join(format!(".{}.{}", name.display(), std::process::id()));
+    let temp = dir.join(format!(".{}.new", name.display()));
     let kept = write_new(&temp, document).and_then(|()| fs::rename(&temp, path));
     if kept.is_err() {
         let _ = fs::remove_file(&temp);
@@ -57,7 +57,7 @@ fn own_directory(dir: &Path) -> io::Result<()> {
 fn write_new(temp: &Path, document: &str) -> io::Result<()> {
     let create = || OpenOptions::new().write(true).create_new(true).mode(0o644).open(temp);
     let mut file: File = match create() {
-        // A run with our process id was killed here.
+        // A run was killed here.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             fs::remove_file(temp)?;
             create()?
@@ -104,9 +104,9 @@ mod tests {
         assert_eq!(fs::read_dir(top.join("elsewhere")).unwrap().count(), 0);
         // The report itself and the temporary file are links to a file that must not be touched.
         fs::write(top.join("precious"), "gold").unwrap();
-        let temp = format!("own/.report.json.{}", std::process::id());
+        let temp = "own/.report.json.new";
         fs::create_dir(top.join("own")).unwrap();
-        for link in ["own/report.json", &temp] {
+        for link in ["own/report.json", temp] {
             std::os::unix::fs::symlink(top.join("precious"), top.join(link)).unwrap();
         }
         let path = top.join("own/report.json");

@@ -208,15 +208,15 @@ pub fn write_entry(map: BorrowedFd<'_>, key: &[u8], value: &[u8]) -> io::Result<
     bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr).map(drop)
 }
 
-/// Removes one entry.
+/// Removes one entry; none is fine.
 ///
 /// # Errors
-/// ENOENT when there is none, EINVAL for arrays, whose entries are always there.
+/// EINVAL for arrays, whose entries are always there.
 pub fn delete_entry(map: BorrowedFd<'_>, key: &[u8]) -> io::Result<()> {
     let mut attr: bpf_attr = zeroed();
     attr.__bindgen_anon_2.map_fd = map.as_raw_fd() as u32;
     attr.__bindgen_anon_2.key = key.as_ptr() as u64;
-    bpf(bpf_cmd::BPF_MAP_DELETE_ELEM, &mut attr).map(drop)
+    absent_is_false(bpf(bpf_cmd::BPF_MAP_DELETE_ELEM, &mut attr)).map(drop)
 }
 
 /// Reads the entry behind `key` into `value`, which must be long enough. `false`: there is none.

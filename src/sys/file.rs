@@ -61,6 +61,54 @@ pub fn exchange(one: &Path, other: &Path) -> io::Result<()> {
     Ok(rustix::fs::renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)?)
 }
 
+/// Whether there is anything under that name: `Err` when the kernel would not tell, which is not a no. A no is asked for
+/// twice and in two ways, since programs are let go of on the strength of it.
+///
+/// # Errors
+/// What lstat(2) and open(2) say, but for ENOENT and ENOTDIR.
+pub fn exists(path: &Path) -> io::Result<bool> {
+    let absent = |error: &io::Error| matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR));
+    match path.symlink_metadata() {
+        Err(error) if absent(&error) => {}
+        found => return found.map(|_| true),
+    }
+    match rustix::fs::open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
+        Err(error) if absent(&error.into()) => Ok(false),
+        found => Ok(found.map(|_| true)?),
+    }
+}
+
+/// The names in a directory, sorted, each with whether it is a directory itself; none where there is no such directory.
+///
+/// # Errors
+/// What open(2) and getdents(2) say, but for ENOENT.
+pub fn list(dir: &Path) -> io::Result<Vec<(String, bool)>> {
+    let how = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match retry(|| rustix::fs::open(dir, how, Mode::empty())) {
+        Ok(dir) => {
+            let mut names = names_in(dir)?;
+            names.sort();
+            Ok(names)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !exists(dir)? => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+// The standard library's own panics when closing such a descriptor fails.
+fn names_in(dir: OwnedFd) -> io::Result<Vec<(String, bool)>> {
+    let mut names = Vec::new();
+    for entry in rustix::fs::Dir::new(dir)? {
+        let entry = entry?;
+        let name = std::ffi::OsString::from_vec(entry.file_name().to_bytes().to_vec());
+        match name.into_string() {
+            Ok(name) if name != "." && name != ".." => names.push((name, entry.file_type() == FileType::Directory)),
+            _ => {}
+        }
+    }
+    Ok(names)
+}
+
 /// A directory whose file system has been checked. Everything is opened below it, through no symbolic link.
 #[derive(Debug)]
 pub struct Dir(OwnedFd);
@@ -136,16 +184,7 @@ impl Dir {
     /// What openat2(2) and getdents(2) say.
     pub fn names(&self, below: &str) -> io::Result<Vec<(String, bool)>> {
         let below = if below.is_empty() { "." } else { below };
-        let mut names = Vec::new();
-        for entry in rustix::fs::Dir::new(self.open_at(below, OFlags::RDONLY | OFlags::DIRECTORY)?)? {
-            let entry = entry?;
-            let name = std::ffi::OsString::from_vec(entry.file_name().to_bytes().to_vec());
-            match name.into_string() {
-                Ok(name) if name != "." && name != ".." => names.push((name, entry.file_type() == FileType::Directory)),
-                _ => {}
-            }
-        }
-        Ok(names)
+        names_in(self.open_at(below, OFlags::RDONLY | OFlags::DIRECTORY)?)
     }
 
     fn open_at(&self, below: &str, how: OFlags) -> io::Result<OwnedFd> {

@@ -153,6 +153,19 @@ pub fn effective_uid() -> u32 {
     unsafe { libc::geteuid() }
 }
 
+/// The kernel's release (uname(2)); empty when it does not tell.
+#[allow(unsafe_code, reason = "uname")]
+pub fn kernel_release() -> String {
+    let mut name = super::bpf::zeroed::<libc::utsname>();
+    // SAFETY: the kernel fills the structure with texts that end with a NUL.
+    unsafe {
+        match libc::uname(&raw mut name) {
+            0 => std::ffi::CStr::from_ptr(name.release.as_ptr()).to_string_lossy().into_owned(),
+            _ => String::new(),
+        }
+    }
+}
+
 /// Bytes of a page.
 #[allow(unsafe_code, reason = "sysconf")]
 pub fn page_size() -> u32 {

@@ -66,15 +66,19 @@ fn write(dir: &Dir, path: &KnobPath, value: &str, facts: &Facts) -> Result<(), F
 /// # Errors
 /// As [`apply`].
 pub fn restore(path: &KnobPath, was: &str, facts: &Facts) -> Result<(), Fault> {
-    if current(path).is_some_and(|is| equal(&is, was)) {
+    if current(path, facts)?.is_some_and(|is| equal(&is, was)) {
         return Ok(());
     }
     apply(path, was, facts).map(drop)
 }
 
-/// The value there now.
-pub fn current(path: &KnobPath) -> Option<String> {
-    open(path.fs).ok()?.read(&path.below).ok()?.as_deref().map(effective)
+/// The value there now; `None` when it is no text.
+///
+/// # Errors
+/// Why it cannot be read; see [`super::is_absence`].
+pub fn current(path: &KnobPath, facts: &Facts) -> Result<Option<String>, Fault> {
+    let text = open(path.fs)?.read(&path.below).map_err(|e| refused(path, "read", &e, facts))?;
+    Ok(text.as_deref().map(effective))
 }
 
 fn open(fs: FsKind) -> Result<Dir, Fault> {
@@ -187,7 +191,7 @@ mod tests {
         assert!(matches!(survey(path, "mono", &facts), Verdict::Already { .. }));
         restore(path, &was, &facts).unwrap();
         let fault = apply(path, "sundial", &facts).unwrap_err();
-        let back = current(path).unwrap();
+        let back = current(path, &facts).unwrap().unwrap();
         vec![after, back, crate::error::errno_text(fault.errno.unwrap())]
     }
 

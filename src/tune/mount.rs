@@ -29,8 +29,15 @@ pub fn in_kernel(fs: FsKind) -> Option<bool> {
 }
 
 /// Whether the file system is mounted at this place.
-pub fn is_mounted(fs: FsKind, at: &Path) -> bool {
-    matches!(file::fs_magic(at), Ok(found) if found == magic(fs))
+///
+/// # Errors
+/// It cannot be told.
+pub fn is_mounted(fs: FsKind, at: &Path) -> Result<bool, Fault> {
+    match file::fs_magic(at) {
+        Ok(found) => Ok(found == magic(fs)),
+        Err(_) if matches!(file::exists(at), Ok(false)) => Ok(false),
+        Err(error) => Err(Fault::io(Cause::Mount, format!("look at {}", at.display()), &error)),
+    }
 }
 
 /// Looks at the place and says what the wish would take. Mounts nothing.
@@ -40,7 +47,7 @@ pub fn survey(wish: &MountWish, facts: &Facts) -> Verdict {
 
 fn surveyed(wish: &MountWish, at: &Path, facts: &Facts) -> Result<Verdict, Fault> {
     let name = wish.fs.name();
-    if is_mounted(wish.fs, at) {
+    if is_mounted(wish.fs, at)? {
         if wish.fs == FsKind::Bpf && file::is_read_only(at).unwrap_or(false) {
             return Err(Fault::os(
                 Cause::Mount,
@@ -119,7 +126,7 @@ pub fn apply(wish: &MountWish) -> Result<(String, String), Fault> {
 }
 
 fn mount_at(wish: &MountWish, at: &Path) -> Result<(String, String), Fault> {
-    if is_mounted(wish.fs, at) {
+    if is_mounted(wish.fs, at)? {
         return Ok((state(wish, at), String::new()));
     }
     let shown = at.display();
@@ -131,8 +138,10 @@ fn mount_at(wish: &MountWish, at: &Path) -> Result<(String, String), Fault> {
         _ => Fault::io(Cause::Mount, format!("mount on {shown}"), &error),
     })?;
     if let Err(fault) = finish(wish, at) {
-        let _ = sys_mount::unmount(at);
-        return Err(fault);
+        return Err(match sys_mount::unmount(at) {
+            Ok(()) => fault,
+            Err(error) => fault.detail(format!("and it stays mounted: {error}")),
+        });
     }
     Ok((format!("mounted{}", asked(wish)), String::new()))
 }
@@ -142,7 +151,7 @@ fn finish(wish: &MountWish, at: &Path) -> Result<(), Fault> {
         sys_mount::own(at, wish.uid, wish.gid, wish.mode)
             .map_err(|e| Fault::io(Cause::Mount, format!("set{} on {}", asked(wish), at.display()), &e))?;
     }
-    if is_mounted(wish.fs, at) {
+    if is_mounted(wish.fs, at)? {
         return Ok(());
     }
     Err(Fault::new(Cause::Mount, format!("mounted {}, and something else is on {}", wish.fs.name(), at.display())))
@@ -154,7 +163,7 @@ fn finish(wish: &MountWish, at: &Path) -> Result<(), Fault> {
 /// Somebody pinned something there, or has something open.
 pub fn undo_unmount(fs: FsKind, at: &str) -> Result<(), Fault> {
     let place = Path::new(at);
-    if !is_mounted(fs, place) {
+    if !is_mounted(fs, place)? {
         return Ok(());
     }
     let busy = |what: String| Fault::new(Cause::Busy, what).mend(format!("umount {at}"));
@@ -170,8 +179,7 @@ pub fn undo_unmount(fs: FsKind, at: &str) -> Result<(), Fault> {
 /// With CONFIG_BPF_PRELOAD every new bpffs holds the kernel's own maps.debug and progs.debug (populate_bpffs() in
 /// kernel/bpf/inode.c). No user can make a name with a dot there (bpf_lookup()).
 fn holds_pins(place: &Path) -> bool {
-    let Ok(entries) = fs::read_dir(place) else { return true };
-    entries.flatten().any(|entry| !entry.file_name().as_encoded_bytes().contains(&b'.'))
+    file::list(place).map_or(true, |names| names.iter().any(|(name, _)| !name.contains('.')))
 }
 
 /// Whether PID 1 sees the bpffs that holds this path. If not, pins made here are gone with our mount namespace. `None`
@@ -180,7 +188,7 @@ fn holds_pins(place: &Path) -> bool {
 /// Its mountinfo is open to everybody (proc_mounts_open() in fs/proc_namespace.c), unlike /proc/1/root, which asks for
 /// the right to trace PID 1.
 pub fn bpffs_visible_to_init(at: &Path) -> Option<bool> {
-    if !is_mounted(FsKind::Bpf, at) {
+    if is_mounted(FsKind::Bpf, at) != Ok(true) {
         return None;
     }
     let device = fs::metadata(at).ok()?.dev();

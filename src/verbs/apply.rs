@@ -51,21 +51,26 @@ pub fn apply(config: &Config, options: &Options) -> Health {
             return run.end(Health::Failed, false);
         }
     };
-    let journal = Journal::new(&locked);
+    let mut journal = match Journal::new(&locked) {
+        Ok(journal) => journal,
+        Err(fault) => {
+            run.fail("undo journal", Phase::Settle, Must::Required, fault);
+            return run.end(Health::Failed, false);
+        }
+    };
     let left = settle(&mut run, config, &journal);
-    let mut taken = journal.taken();
-    taken.extend(left.iter().cloned());
+    let taken = journal.taken(&left);
     let mut plan = Plan::new(config, &run.facts, &taken, options.allow_untrusted);
     run.notes.extend(plan.notes.iter().cloned());
     fit(&mut run, &plan);
     let (pins, tuned): (Vec<_>, Vec<_>) = left.into_iter().partition(|undo| matches!(undo, Undo::Pins { .. }));
     let mut changes = Changes { tuned, committed: None, inherited: pins.into_iter().next() };
-    let health = match walk(&mut run, &mut plan, &journal, &mut changes) {
+    let health = match walk(&mut run, &mut plan, &mut journal, &mut changes) {
         Ok(()) => {
-            finish(&mut run, &plan, &journal, &changes);
+            finish(&mut run, &plan, &mut journal, &changes);
             run.health()
         }
-        Err(GaveUp) => take_back(&mut run, &plan.bpf, &journal, changes),
+        Err(GaveUp) => take_back(&mut run, &plan.bpf, &mut journal, changes),
     };
     run.end(health, true)
 }
@@ -80,7 +85,8 @@ fn settle(run: &mut Run, config: &Config, journal: &Journal) -> Vec<Undo> {
         }
         Err(fault) => run.fail("pins of a run that was killed", Phase::Settle, Must::Optional, fault),
     }
-    let mut left: Vec<Undo> = journal.left_over();
+    run.notes.extend(journal.note());
+    let mut left: Vec<Undo> = journal.left_over().to_vec();
     left.retain(|undo| act::still_ours(undo, &run.facts));
     if !left.is_empty() {
         run.notes.push(format!(
@@ -98,7 +104,7 @@ fn fit(run: &mut Run, plan: &Plan) {
     run.fit(ids.iter().map(String::as_str));
 }
 
-fn walk(run: &mut Run, plan: &mut Plan, journal: &Journal, changes: &mut Changes) -> Go {
+fn walk(run: &mut Run, plan: &mut Plan, journal: &mut Journal, changes: &mut Changes) -> Go {
     refuse_the_hopeless(run, plan)?;
     note(run, plan, journal, changes);
     tune(run, plan, Phase::Mount, changes)?;
@@ -111,7 +117,7 @@ fn walk(run: &mut Run, plan: &mut Plan, journal: &Journal, changes: &mut Changes
 }
 
 /// Notes in the journal what this run has changed and may still change.
-fn note(run: &mut Run, plan: &Plan, journal: &Journal, changes: &Changes) {
+fn note(run: &mut Run, plan: &Plan, journal: &mut Journal, changes: &Changes) {
     let mut planned: Vec<Undo> = changes.inherited.iter().chain(&changes.tuned).cloned().collect();
     let new: Vec<Undo> = plan.undo().into_iter().filter(|undo| !planned.contains(undo)).collect();
     planned.extend(new);
@@ -151,10 +157,12 @@ fn tune(run: &mut Run, plan: &Plan, phase: Phase, changes: &mut Changes) -> Go {
         let start = Instant::now();
         let undo = act::undo_of(step, verdict);
         let outcome = act::perform(step, verdict.clone(), &run.facts);
-        // A failed write may have changed the value all the same: a clamp.
-        if matches!(outcome, Outcome::Done { .. } | Outcome::Failed(_) | Outcome::Skipped { .. }) {
-            changes.tuned.extend(undo);
-        }
+        // A write that failed may have changed the value all the same.
+        changes.tuned.extend(undo.filter(|undo| match outcome {
+            Outcome::Done { .. } => true,
+            Outcome::Failed(_) | Outcome::Skipped { .. } => act::still_ours(undo, &run.facts),
+            Outcome::Already { .. } => false,
+        }));
         let line = Line::of_outcome(step, outcome, start.elapsed());
         let fatal = line.status == Status::Failed && step.must == Must::Required;
         run.say(line);
@@ -247,7 +255,7 @@ fn commit(run: &mut Run, plan: &BpfPlan, changes: &mut Changes) -> Go {
 }
 
 /// The run stands: its journal becomes what `undo` takes back, the old generation goes, and so does every privilege.
-fn finish(run: &mut Run, plan: &Plan, journal: &Journal, changes: &Changes) {
+fn finish(run: &mut Run, plan: &Plan, journal: &mut Journal, changes: &Changes) {
     let mut done: Vec<Undo> = changes.inherited.iter().chain(&changes.tuned).cloned().collect();
     if changes.committed.is_some() {
         done.insert(0, plan.bpf.undo());
@@ -255,9 +263,7 @@ fn finish(run: &mut Run, plan: &Plan, journal: &Journal, changes: &Changes) {
             run.fail("pins of the last generation", Phase::Commit, Must::Optional, fault);
         }
     }
-    if !done.is_empty()
-        && let Err(error) = journal.keep(&done)
-    {
+    if let Err(error) = journal.keep(&done) {
         run.notes.push(format!("undo will not know of this run: {error}"));
     }
     drop_privileges(run);
@@ -276,20 +282,8 @@ pub fn drop_privileges(run: &mut Run) {
 }
 
 /// The run failed: everything it changed goes back, in reverse order.
-fn take_back(run: &mut Run, plan: &BpfPlan, journal: &Journal, changes: Changes) -> Health {
-    if let Some(committed) = changes.committed {
-        match committed.revert(plan) {
-            Ok(()) => run.say(Line {
-                now: Some("the generation before".into()),
-                ..Line::new("pins", Phase::Commit, Must::Required, Status::Undone)
-            }),
-            Err(fault) => run.leftovers.push(format!("pins: {fault}; mend: bpfboot undo")),
-        }
-    }
-    if let Err(fault) = plan.store.clean_up() {
-        run.leftovers.push(format!("pins: {fault}; mend: {}", fault.mend));
-    }
-    plan.store.remove_if_empty();
+fn take_back(run: &mut Run, plan: &BpfPlan, journal: &mut Journal, changes: Changes) -> Health {
+    take_pins_back(run, plan, changes.committed);
     let mut left = put_all_back(run, &changes.tuned);
     left.extend(changes.inherited);
     let kept = if left.is_empty() { journal.end() } else { journal.keep(&left) };
@@ -297,6 +291,23 @@ fn take_back(run: &mut Run, plan: &BpfPlan, journal: &Journal, changes: Changes)
         run.notes.push(format!("the undo journal cannot be brought up to date: {error}"));
     }
     if run.leftovers.is_empty() { Health::Failed } else { Health::Dirty }
+}
+
+/// The generation of this run goes, and the one before is live as it was.
+pub fn take_pins_back(run: &mut Run, plan: &BpfPlan, committed: Option<Committed>) {
+    let reverted = committed.map_or(Ok(()), |committed| committed.revert(plan));
+    match reverted.and_then(|()| plan.store.clean_up()).and_then(|()| plan.store.remove_if_empty()) {
+        Err(fault) => run.leftovers.push(format!("pins {}: {fault}; mend: bpfboot undo", plan.store.root().display())),
+        // What was said to be loaded is gone again.
+        Ok(()) if run.lines.iter().any(|line| line.phase >= Phase::Load && line.status == Status::Done) => {
+            let id = format!("pins {}", plan.store.root().display());
+            run.say(Line {
+                now: Some("as before this run".into()),
+                ..Line::new(id, Phase::Commit, Must::Required, Status::Undone)
+            });
+        }
+        Ok(()) => {}
+    }
 }
 
 /// Puts tuning back, newest first. Gives what could not be put back.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    apply::{drop_privileges, stage},
+    apply::{drop_privileges, stage, take_pins_back},
     objects::found,
     run::Run,
 };
@@ -129,20 +129,15 @@ fn go(run: &mut Run, plan: &BpfPlan, index: usize) -> Health {
         }
         Some(Err(fault)) => {
             run.fail(id, Phase::Commit, Must::Required, fault);
-            sweep(run, plan)
+            give_up(run, plan)
         }
-        None => sweep(run, plan),
+        None => give_up(run, plan),
     }
 }
 
-fn sweep(run: &mut Run, plan: &BpfPlan) -> Health {
-    match plan.store.clean_up() {
-        Ok(()) => Health::Failed,
-        Err(fault) => {
-            run.leftovers.push(format!("pins: {fault}"));
-            Health::Dirty
-        }
-    }
+fn give_up(run: &mut Run, plan: &BpfPlan) -> Health {
+    take_pins_back(run, plan, None);
+    if run.leftovers.is_empty() { Health::Failed } else { Health::Dirty }
 }
 
 /// The line for a program that is no longer attached.

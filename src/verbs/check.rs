@@ -10,6 +10,7 @@ use crate::{
     plan::Plan,
     report::{Line, Status},
     step::{Must, Phase},
+    sys,
 };
 
 /// Says whether the kernel is as planned.
@@ -30,9 +31,16 @@ pub fn dry_run(config: &Config, options: &Options) -> Health {
 }
 
 fn look(run: &mut Run, config: &Config, options: &Options, change: Status) {
-    let journal = Journal::read_only();
-    let mut taken = journal.taken();
-    taken.extend(journal.left_over());
+    let taken = match Journal::read_only() {
+        Ok(journal) => {
+            run.notes.extend(journal.note());
+            journal.taken(journal.left_over())
+        }
+        Err(fault) => {
+            run.fail("undo journal", Phase::Settle, Must::Required, fault);
+            Vec::new()
+        }
+    };
     let plan = Plan::new(config, &run.facts, &taken, options.allow_untrusted);
     run.notes.extend(plan.notes.iter().cloned());
     let mut lines: Vec<Line> =
@@ -56,7 +64,7 @@ fn look(run: &mut Run, config: &Config, options: &Options, change: Status) {
 }
 
 fn unfinished(store: &Store, change: Status) -> Option<Line> {
-    store.stage().path().exists().then(|| Line {
+    sys::file::exists(store.stage().path()).unwrap_or(true).then(|| Line {
         note: "a run was killed, or is at work; the next apply sweeps it".to_owned(),
         ..Line::new(format!("pins {}", store.stage().path().display()), Phase::Settle, Must::Required, change)
     })

@@ -31,8 +31,14 @@ pub fn detach(
         }
     };
     let store = Store::new(&config.bpf.root);
-    let links: Vec<_> = store
-        .xdp_links()
+    let links = match store.xdp_links() {
+        Ok(links) => links,
+        Err(fault) => {
+            run.fail(format!("detach {interface}"), Phase::Load, Must::Required, fault);
+            return run.end(Health::Failed, true);
+        }
+    };
+    let links: Vec<_> = links
         .into_iter()
         .filter(|link| {
             link.interface == *interface

@@ -25,9 +25,15 @@ pub fn undo(options: &Options) -> Health {
             return run.end(Health::Failed, false);
         }
     };
-    let journal = Journal::new(&locked);
-    let mut taken = journal.taken();
-    taken.extend(journal.left_over());
+    let journal = match Journal::new(&locked) {
+        Ok(journal) => journal,
+        Err(fault) => {
+            run.fail("undo journal", Phase::Settle, Must::Required, fault);
+            return run.end(Health::Failed, false);
+        }
+    };
+    run.notes.extend(journal.note());
+    let taken = journal.taken(journal.left_over());
     let (pins, tuned): (Vec<_>, Vec<_>) = taken.into_iter().partition(|undo| matches!(undo, Undo::Pins { .. }));
     let mut left: Vec<Undo> = Vec::new();
     for root in roots(&mut run, options, &pins) {
@@ -68,11 +74,12 @@ fn roots(run: &mut Run, options: &Options, pins: &[Undo]) -> Vec<Store> {
 }
 
 fn unpin(run: &mut Run, store: &Store) -> Result<(), Fault> {
-    if store.root().symlink_metadata().is_err() {
+    if !store.exists()? {
         return Ok(());
     }
     store.trusted()?;
-    store.detach_all();
+    // What cannot be detached at once goes with its pin.
+    let _ = store.detach_all();
     store.remove_all()?;
     run.say(Line {
         note: "removed; what was attached is detached".into(),

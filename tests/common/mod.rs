@@ -73,22 +73,30 @@ pub struct Sandbox(());
 
 /// Runs a test in a sandbox. Sandboxes of several test processes wait for each other: some settings are the machine's.
 pub fn sandbox<T: Send>(test: impl FnOnce(&Sandbox) -> T + Send) -> T {
-    assert_eq!(fs::metadata("/proc/self").unwrap().uid(), 0, "these tests need root");
     let turn = File::create("/tmp/bpfboot-tests.lock").unwrap();
     turn.lock().unwrap();
+    inside(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET, |s| {
+        ok(Command::new("ip").args(["link", "set", "lo", "up"]));
+        test(s)
+    })
+}
+
+/// Runs a test in a sandbox beside others, for what changes nothing of the whole machine; `new` namespaces are its own.
+pub fn inside<T: Send>(new: CloneFlags, test: impl FnOnce(&Sandbox) -> T + Send) -> T {
+    assert_eq!(fs::metadata("/proc/self").unwrap().uid(), 0, "these tests need root");
     let result = thread::scope(|scope| {
-        let inside = || {
-            let sandbox = Sandbox::enter();
+        let within = || {
+            let sandbox = Sandbox::enter(new);
             catch_unwind(AssertUnwindSafe(|| test(&sandbox)))
         };
-        thread::Builder::new().name("sandbox".into()).spawn_scoped(scope, inside).unwrap().join().unwrap()
+        thread::Builder::new().name("sandbox".into()).spawn_scoped(scope, within).unwrap().join().unwrap()
     });
     result.unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 impl Sandbox {
-    fn enter() -> Self {
-        unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET).unwrap();
+    fn enter(new: CloneFlags) -> Self {
+        unshare(new).unwrap();
         mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
         mount_fs("bpf", "/sys/fs/bpf", "");
         mount_fs("tmpfs", "/run", "mode=0755");
@@ -101,7 +109,6 @@ impl Sandbox {
                 mount_fs("tmpfs", dir, "mode=0755");
             }
         }
-        ok(Command::new("ip").args(["link", "set", "lo", "up"]));
         Self(())
     }
 
