@@ -112,6 +112,7 @@ need() {
             want /usr/bin/time time
             want /usr/include/bpf/bpf_helpers.h libbpf-dev
             ;;
+        fuzz) want g++ g++ ;;
         lint)
             want "${RUSTC%/*}/cargo-clippy" rust-web-clippy
             want rustfmt rustfmt-web
@@ -190,4 +191,18 @@ native() {
     shift
     CARGO_PROFILE_DEV_DEBUG=line-tables-only CARGO_ENCODED_RUSTFLAGS=$(rustflags "${before_1_98_rustc[@]}") \
         "$cargo" "$command" --target-dir target/test "${before_1_98_cargo[@]}" "$@"
+}
+
+# The fuzz targets, counted edge by edge. No sanitizer: Debian's rustc comes without their runtimes, and `unsafe` is in
+# one room only; what is looked for is panics, hangs and memory.
+fuzz() {
+    local command=$1 host
+    shift
+    host=$("$RUSTC" -vV | sed -n 's/^host: //p')
+    fuzzers=target/fuzz/$host/release
+    CARGO_ENCODED_RUSTFLAGS=$(rustflags --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+        -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+        -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 "${before_1_98_rustc[@]}") \
+        "$cargo" "$command" --manifest-path tests/fuzz/Cargo.toml --release --target "$host" --target-dir target/fuzz \
+        "${before_1_98_cargo[@]}" "$@"
 }

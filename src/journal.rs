@@ -141,7 +141,7 @@ fn read(path: &Path) -> Vec<Undo> {
     text.lines().filter_map(parse).collect()
 }
 
-fn parse(line: &str) -> Option<Undo> {
+pub(crate) fn parse(line: &str) -> Option<Undo> {
     let mut fields = split(line)?.into_iter();
     let mut next = || fields.next();
     Some(match next()?.as_str() {
@@ -157,7 +157,7 @@ fn parse(line: &str) -> Option<Undo> {
     })
 }
 
-fn line(undo: &Undo) -> String {
+pub(crate) fn line(undo: &Undo) -> String {
     match undo {
         // The path form: unlike the dotted one it reads the same whatever the key holds.
         Undo::Sysctl { key, was, wrote } => join(&["sysctl", key.path(), was, wrote]),

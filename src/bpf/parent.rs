@@ -26,8 +26,10 @@ use crate::{
 /// How often the parent looks whether a signal came.
 const LISTEN: Duration = Duration::from_millis(200);
 
-/// More than this from one child is not a report: 500 programs with a 16 MiB verifier log each are not forwarded.
-const MOST_BYTES: usize = 64 << 20;
+/// More than this from one child is not a report. Memory is never given back, and what is heard is kept in some copies.
+const MOST_BYTES: usize = 16 << 20;
+/// Longest line: a fault with what fits of the verifier's log.
+const MOST_LINE: usize = 2 << 20;
 
 /// Builds the next generation in the stage, in a child that holds only what `needs` says. `hear` gets every event as
 /// it comes.
@@ -46,14 +48,7 @@ pub fn stage(plan: &BpfPlan, needs: Needs, hear: &mut dyn FnMut(Event)) -> Resul
         }
     };
     drop(writer);
-    let mut ear = Ear {
-        reader: File::from(reader),
-        buffer: Vec::new(),
-        last: String::new(),
-        ended: false,
-        failed: false,
-        heard: 0,
-    };
+    let (mut reader, mut ear) = (File::from(reader), Ear::default());
     let start = Instant::now();
     let stopped = loop {
         if process::stop_requested() {
@@ -71,20 +66,32 @@ pub fn stage(plan: &BpfPlan, needs: Needs, hear: &mut dyn FnMut(Event)) -> Resul
             );
         }
         let left = plan.deadline.saturating_sub(start.elapsed()).min(LISTEN);
-        if process::wait_readable(&ear.reader, left.max(Duration::from_millis(1))) && !ear.listen(hear) {
-            break None;
+        if !process::wait_readable(&reader, left.max(Duration::from_millis(1))) {
+            continue;
+        }
+        let mut chunk = [0; 16 << 10];
+        match reader.read(&mut chunk) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Ok(0) | Err(_) => break None,
+            Ok(got) => {
+                if !ear.take(chunk.get(..got).unwrap_or_default(), hear) {
+                    break Some(nonsense(&ear.last));
+                }
+            }
         }
     };
     if stopped.is_some() {
         child.kill();
     }
     let end = child.wait();
-    match (stopped, end) {
-        (Some(fault), _) => Err(Some(fault)),
-        (None, End::Exit(0)) if ear.ended => Ok(()),
-        (None, _) if ear.failed => Err(None),
-        (None, end) => Err(Some(died(&ear.last, end))),
+    match stopped {
+        Some(fault) => Err(Some(fault)),
+        None => ear.verdict(end),
     }
+}
+
+fn nonsense(at: &str) -> Fault {
+    unusable(at, "the loader said what no loader says")
 }
 
 fn died(at: &str, end: End) -> Fault {
@@ -93,6 +100,10 @@ fn died(at: &str, end: End) -> Fault {
         End::Signal(libc::SIGKILL) => "the loader was killed (SIGKILL; the OOM killer? dmesg | tail)".to_owned(),
         End::Signal(signal) => format!("the loader died of signal {signal}"),
     };
+    unusable(at, &how)
+}
+
+fn unusable(at: &str, how: &str) -> Fault {
     match at.strip_prefix("object ") {
         Some(name) => {
             Fault::new(Cause::Object, format!("object {name}: not a usable BPF object: {how} while reading it"))
@@ -120,10 +131,11 @@ fn in_child(plan: &BpfPlan, needs: Needs, out: &Out) -> i32 {
     }
 }
 
-/// The reading end of the pipe.
-struct Ear {
-    reader: File,
-    buffer: Vec<u8>,
+/// What was heard from the child.
+#[derive(Default)]
+pub struct Ear {
+    /// The beginning of a line whose end is still to come.
+    rest: Vec<u8>,
     last: String,
     ended: bool,
     failed: bool,
@@ -131,23 +143,20 @@ struct Ear {
 }
 
 impl Ear {
-    /// Reads what is there. `false`: the other end is gone, or does not make sense.
-    fn listen(&mut self, hear: &mut dyn FnMut(Event)) -> bool {
-        let mut chunk = [0; 16 << 10];
-        let got = match self.reader.read(&mut chunk) {
-            Ok(0) => return false,
-            Ok(got) => got,
-            Err(error) => return error.kind() == std::io::ErrorKind::Interrupted,
-        };
-        self.heard += got;
-        self.buffer.extend_from_slice(chunk.get(..got).unwrap_or_default());
+    /// Takes what came. `false`: it does not make sense.
+    pub fn take(&mut self, chunk: &[u8], hear: &mut dyn FnMut(Event)) -> bool {
+        self.heard += chunk.len();
         if self.heard > MOST_BYTES {
             return false;
         }
-        while let Some(end) = self.buffer.iter().position(|b| *b == b'\n') {
-            let line: Vec<u8> = self.buffer.drain(..=end).collect();
-            let text = String::from_utf8_lossy(&line);
-            let Some(event) = Event::parse(text.trim_end_matches('\n')) else { return false };
+        let mut chunk = chunk;
+        while let Some(end) = chunk.iter().position(|byte| *byte == b'\n') {
+            let (line, rest) = chunk.split_at(end);
+            chunk = rest.get(1..).unwrap_or_default();
+            self.rest.extend_from_slice(line);
+            let event = str::from_utf8(&self.rest).ok().and_then(Event::parse);
+            self.rest.clear();
+            let Some(event) = event else { return false };
             match &event {
                 Event::Begin(id) => self.last.clone_from(id),
                 Event::Failed { optional: false, .. } => self.failed = true,
@@ -156,6 +165,19 @@ impl Ear {
             }
             hear(event);
         }
-        true
+        self.rest.extend_from_slice(chunk);
+        self.rest.len() <= MOST_LINE
+    }
+
+    /// What became of a child that ended so; see [`stage`].
+    ///
+    /// # Errors
+    /// As [`stage`].
+    pub fn verdict(&self, end: End) -> Result<(), Option<Fault>> {
+        match end {
+            End::Exit(0) if self.ended && !self.failed => Ok(()),
+            _ if self.failed => Err(None),
+            end => Err(Some(died(&self.last, end))),
+        }
     }
 }
