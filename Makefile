@@ -5,11 +5,13 @@ SHELL := /bin/bash
 .ONESHELL:
 .SILENT:
 .DEFAULT_GOAL := build
-.PHONY: build objects run test lint bench install clean help
+.PHONY: build objects run test lint fuzz fuzz-min bench install clean help
 MAKEFLAGS += --no-print-directory
 
 PREFIX ?= /usr
 ARGS ?=
+TARGET ?= object config pipe journal layouts
+SECONDS ?= 600
 
 build: objects ## the static binary target/bpfboot, its eBPF objects inside
 	. .ci/toolchain.sh
@@ -58,6 +60,19 @@ lint: objects ## formatting and clippy; a warning is an error
 	native clippy --all-targets -- -D warnings
 	ebpf clippy -- -D warnings
 
+fuzz: objects ## the fuzz targets, 10 minutes each, two at once (slow: 30 minutes); TARGET=NAME SECONDS=600 for less
+	. .ci/toolchain.sh
+	need fuzz
+	step fuzz "Building the fuzz targets with $$toolchain" fuzz build
+	echo "==> Fuzzing $(TARGET), $(SECONDS) s each, two at once (logs: target/fuzz/TARGET.log)"
+	printf '%s\n' $(TARGET) | FUZZERS=$$fuzzers xargs -P 2 -I {} tests/fuzz/run.sh {} $(SECONDS)
+
+fuzz-min: ## only what covers something stays in tests/fuzz/corpus, of what was found, too
+	. .ci/toolchain.sh
+	need fuzz
+	step fuzz "Building the fuzz targets with $$toolchain" fuzz build
+	for target in $(TARGET); do FUZZERS=$$fuzzers tests/fuzz/run.sh "$$target" minimise; done
+
 bench: build ## the measurements in benches/
 	for bench in benches/*.sh; do "$$bench"; done
 
@@ -74,4 +89,4 @@ clean: ## remove what was built, but not the toolchain
 	[[ ! -d target ]] || find target -mindepth 1 -maxdepth 1 ! -name toolchain -exec rm -rf {} +
 
 help: ## this list
-	sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+	sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 10

@@ -7,6 +7,8 @@ TOOLS=$PWD/target/toolchain
 cargo=cargo
 arch=$(uname -m)
 musl=$arch-unknown-linux-musl
+gnu=$arch-unknown-linux-gnu
+fuzzers=target/fuzz/$gnu/release
 musl_lib=/usr/lib/$arch-linux-musl
 PATH+=:/usr/sbin:/sbin
 
@@ -196,13 +198,11 @@ native() {
 # The fuzz targets, counted edge by edge. No sanitizer: Debian's rustc comes without their runtimes, and `unsafe` is in
 # one room only; what is looked for is panics, hangs and memory.
 fuzz() {
-    local command=$1 host
+    local command=$1
     shift
-    host=$("$RUSTC" -vV | sed -n 's/^host: //p')
-    fuzzers=target/fuzz/$host/release
     CARGO_ENCODED_RUSTFLAGS=$(rustflags --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
         -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
         -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 "${before_1_98_rustc[@]}") \
-        "$cargo" "$command" --manifest-path tests/fuzz/Cargo.toml --release --target "$host" --target-dir target/fuzz \
+        "$cargo" "$command" --manifest-path tests/fuzz/Cargo.toml --release --target "$gnu" --target-dir target/fuzz \
         "${before_1_98_cargo[@]}" "$@"
 }

@@ -85,11 +85,11 @@ pub struct Work<'a> {
     pub lost: bool,
 }
 
-/// Builds the whole next generation.
+/// Builds the whole next generation, but for the objects `without`: those failed before, and were told of.
 ///
 /// # Errors
 /// [`GaveUp`] after a required item was reported as failed.
-pub fn run(plan: &BpfPlan, machine: Machine, out: &Out) -> Result<(), GaveUp> {
+pub fn run(plan: &BpfPlan, without: &[String], machine: Machine, out: &Out) -> Result<(), GaveUp> {
     let store = &plan.store;
     let kernel_btf = KernelBtf::default();
     let mut works = Vec::new();
@@ -100,6 +100,10 @@ pub fn run(plan: &BpfPlan, machine: Machine, out: &Out) -> Result<(), GaveUp> {
         })?;
     }
     for plan in &plan.objects {
+        if without.contains(&format!("object {}", plan.job.name)) {
+            leave(&plan.job, store);
+            continue;
+        }
         works.extend(begin(plan, store, machine, &kernel_btf, out)?);
     }
     load_programs(&mut works, &kernel_btf, out)?;

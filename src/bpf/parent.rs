@@ -37,19 +37,51 @@ const MOST_LINE: usize = 2 << 20;
 /// # Errors
 /// The fault that ended the child: its own word was already given to `hear` as [`Event::Failed`] when this is `None`.
 pub fn stage(plan: &BpfPlan, needs: Needs, hear: &mut dyn FnMut(Event)) -> Result<(), Option<Fault>> {
-    let internal = |what: &str, e: &std::io::Error| Some(Fault::io(Cause::Kernel, what, e));
     plan.store.prepare().map_err(Some)?;
+    let optional = |id: &str| {
+        let name = id.strip_prefix("object ").unwrap_or_default();
+        plan.objects.iter().any(|object| object.job.optional && object.job.name.as_str() == name)
+    };
+    let (start, mut lost) = (Instant::now(), Vec::new());
+    loop {
+        let (without, mut ear) = (lost.clone(), Ear::default());
+        let mut note = |event| {
+            if let Event::Failed { id, optional: true, .. } = &event {
+                lost.push(id.clone());
+            }
+            hear(event);
+        };
+        match attempt(plan, needs, &without, start, &mut ear, &mut note) {
+            // Objects are read before anything is done, so the others can begin again without this one.
+            Err(Some(fault)) if fault.cause == Cause::Object && optional(&ear.last) && !without.contains(&ear.last) => {
+                note(Event::Failed { id: ear.last, optional: true, took: start.elapsed(), fault });
+                plan.store.sweep().map_err(Some)?;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// One child, to which the objects in `without` are lost already.
+fn attempt(
+    plan: &BpfPlan,
+    needs: Needs,
+    without: &[String],
+    start: Instant,
+    ear: &mut Ear,
+    hear: &mut dyn FnMut(Event),
+) -> Result<(), Option<Fault>> {
+    let internal = |what: &str, e: &std::io::Error| Some(Fault::io(Cause::Kernel, what, e));
     let (reader, writer) = process::pipe().map_err(|e| internal("make a pipe", &e))?;
     let child = match process::fork().map_err(|e| internal("fork the loader", &e))? {
         Side::Parent(child) => child,
         Side::Child => {
             drop(reader);
-            process::exit_now(in_child(plan, needs, &Out::new(File::from(writer))))
+            process::exit_now(in_child(plan, needs, without, &Out::new(File::from(writer))))
         }
     };
     drop(writer);
-    let (mut reader, mut ear) = (File::from(reader), Ear::default());
-    let start = Instant::now();
+    let mut reader = File::from(reader);
     let stopped = loop {
         if process::stop_requested() {
             break Some(
@@ -113,7 +145,7 @@ fn unusable(at: &str, how: &str) -> Fault {
     }
 }
 
-fn in_child(plan: &BpfPlan, needs: Needs, out: &Out) -> i32 {
+fn in_child(plan: &BpfPlan, needs: Needs, without: &[String], out: &Out) -> i32 {
     if KernelVersion::running() < (KernelVersion { major: 5, minor: 11 }) {
         // Maps and programs were charged to it until 97306be45fbe. Where it cannot be raised, a map that does not fit
         // says so.
@@ -125,7 +157,7 @@ fn in_child(plan: &BpfPlan, needs: Needs, out: &Out) -> i32 {
         return 1;
     }
     process::die_with_parent();
-    match child::run(plan, Machine { page: process::page_size(), cpus: cpu::possible() }, out) {
+    match child::run(plan, without, Machine { page: process::page_size(), cpus: cpu::possible() }, out) {
         Ok(()) => 0,
         Err(child::GaveUp) => 1,
     }
