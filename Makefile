@@ -51,7 +51,7 @@ test: build ## build, then every test (needs root); ARGS="--test NAME" for some
 	step tests "Building the tests with $$toolchain" native test --no-run $(ARGS)
 	native test $(ARGS) -- --test-threads=1
 
-lint: objects ## formatting and clippy; a warning is an error
+lint: objects ## formatting, clippy and cargo-deny; a warning is an error
 	. .ci/toolchain.sh
 	need lint
 	cargo fmt --check
@@ -59,6 +59,7 @@ lint: objects ## formatting and clippy; a warning is an error
 	cargo=$${RUSTC%/*}/cargo-clippy
 	native clippy --all-targets -- -D warnings
 	ebpf clippy -- -D warnings
+	step deny "Looking at licences and sources of all dependencies" deny
 
 fuzz: objects ## the fuzz targets, 10 minutes each, two at once (slow: 30 minutes); TARGET=NAME SECONDS=600 for less
 	. .ci/toolchain.sh

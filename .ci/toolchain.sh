@@ -3,6 +3,7 @@
 
 LLVM=22
 BPF_LINKER=0.13.0
+CARGO_DENY=0.20.2
 TOOLS=$PWD/target/toolchain
 cargo=cargo
 arch=$(uname -m)
@@ -10,7 +11,7 @@ musl=$arch-unknown-linux-musl
 gnu=$arch-unknown-linux-gnu
 fuzzers=target/fuzz/$gnu/release
 musl_lib=/usr/lib/$arch-linux-musl
-PATH+=:/usr/sbin:/sbin
+PATH+=:/usr/sbin:/sbin:$TOOLS/bin
 
 die() {
     printf 'error: %s\n' "$*" >&2
@@ -122,6 +123,7 @@ need() {
         esac
     done
     install_missing
+    [[ " $* " != *" lint "* ]] || command -v cargo-deny >/dev/null || build_cargo_deny
     [[ $bpf_linker != "$TOOLS"/* || -x $bpf_linker ]] || build_bpf_linker
     flags
 }
@@ -133,6 +135,22 @@ build_bpf_linker() {
         step bpf-linker "Building bpf-linker $BPF_LINKER with $toolchain" \
         cargo install bpf-linker --version $BPF_LINKER --locked --debug --root "$TOOLS" \
         --no-default-features --features llvm-$LLVM
+}
+
+# Hardly optimised, and without the parts that fetch: three minutes on two CPUs.
+build_cargo_deny() {
+    CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 RUSTC=$RUSTC \
+        step cargo-deny "Building cargo-deny $CARGO_DENY with $toolchain (three minutes)" \
+        cargo install cargo-deny --version $CARGO_DENY --locked --no-default-features --root "$TOOLS"
+}
+
+# Of every lock file. Advisories only where their database is: it is a git repository of its own.
+deny() {
+    local manifest checks=(bans licenses sources)
+    [[ ! -d ~/.cargo/advisory-db && ! -d ~/.cargo/advisory-dbs ]] || checks+=(advisories --disable-fetch)
+    for manifest in Cargo.toml ebpf/Cargo.toml tests/fuzz/Cargo.toml; do
+        cargo-deny --manifest-path $manifest --locked --config "$PWD/deny.toml" check "${checks[@]}"
+    done
 }
 
 # --- Flags ------------------------------------------------------------------------------------
