@@ -5,11 +5,14 @@ SHELL := /bin/bash
 .ONESHELL:
 .SILENT:
 .DEFAULT_GOAL := build
-.PHONY: build objects run test lint bench install clean help
+.PHONY: build objects run test fault-test lint fuzz fuzz-min bench install clean help
 MAKEFLAGS += --no-print-directory
 
 PREFIX ?= /usr
 ARGS ?=
+HARNESS ?=
+TARGET ?= object config pipe journal layouts
+SECONDS ?= 600
 
 build: objects ## the static binary target/bpfboot, its eBPF objects inside
 	. .ci/toolchain.sh
@@ -47,13 +50,13 @@ test: build ## build, then every test (needs root); ARGS="--test NAME" for some
 	done
 	export BPFBOOT=$$PWD/target/bpfboot
 	step tests "Building the tests with $$toolchain" native test --no-run $(ARGS)
-	native test $(ARGS) -- --test-threads=1
+	native test $(ARGS) -- --test-threads=1 $(HARNESS)
 
-fault-test: build ## slow, about ten minutes: each system call of five runs killed and failing; SEED=1 CASE=n for one
-	export FAULT_SEED=$(or $(SEED),1) FAULT_CASE=$(CASE)
-	$(MAKE) test ARGS="--test fault -- --ignored --nocapture"
+fault-test: ## slow, half an hour: every system call of five runs killed and failing; SEED=1 EVERY=3 for a third, CASE=n for one
+	export FAULT_SEED=$(SEED) FAULT_EVERY=$(EVERY) FAULT_CASE=$(CASE)
+	$(MAKE) test ARGS="--test fault" HARNESS="--ignored --nocapture"
 
-lint: objects ## formatting and clippy; a warning is an error
+lint: objects ## formatting, clippy and cargo-deny; a warning is an error
 	. .ci/toolchain.sh
 	need lint
 	cargo fmt --check
@@ -61,6 +64,20 @@ lint: objects ## formatting and clippy; a warning is an error
 	cargo=$${RUSTC%/*}/cargo-clippy
 	native clippy --all-targets -- -D warnings
 	ebpf clippy -- -D warnings
+	step deny "Looking at licences and sources of all dependencies" deny
+
+fuzz: objects ## the fuzz targets, 10 minutes each, two at once (slow: 30 minutes); TARGET=NAME SECONDS=600 for less
+	. .ci/toolchain.sh
+	need fuzz
+	step fuzz "Building the fuzz targets with $$toolchain" fuzz build
+	echo "==> Fuzzing $(TARGET), $(SECONDS) s each, two at once (logs: target/fuzz/TARGET.log)"
+	printf '%s\n' $(TARGET) | FUZZERS=$$fuzzers xargs -P 2 -I {} tests/fuzz/run.sh {} $(SECONDS)
+
+fuzz-min: ## only what covers something stays in tests/fuzz/corpus, of what was found, too
+	. .ci/toolchain.sh
+	need fuzz
+	step fuzz "Building the fuzz targets with $$toolchain" fuzz build
+	for target in $(TARGET); do FUZZERS=$$fuzzers tests/fuzz/run.sh "$$target" minimise; done
 
 bench: build ## the measurements in benches/
 	for bench in benches/*.sh; do "$$bench"; done
@@ -78,4 +95,4 @@ clean: ## remove what was built, but not the toolchain
 	[[ ! -d target ]] || find target -mindepth 1 -maxdepth 1 ! -name toolchain -exec rm -rf {} +
 
 help: ## this list
-	sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+	sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12

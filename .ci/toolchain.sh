@@ -3,12 +3,15 @@
 
 LLVM=22
 BPF_LINKER=0.13.0
+CARGO_DENY=0.20.2
 TOOLS=$PWD/target/toolchain
 cargo=cargo
 arch=$(uname -m)
 musl=$arch-unknown-linux-musl
+gnu=$arch-unknown-linux-gnu
+fuzzers=target/fuzz/$gnu/release
 musl_lib=/usr/lib/$arch-linux-musl
-PATH+=:/usr/sbin:/sbin
+PATH+=:/usr/sbin:/sbin:$TOOLS/bin
 
 die() {
     printf 'error: %s\n' "$*" >&2
@@ -112,6 +115,7 @@ need() {
             want /usr/bin/time time
             want /usr/include/bpf/bpf_helpers.h libbpf-dev
             ;;
+        fuzz) want g++ g++ ;;
         lint)
             want "${RUSTC%/*}/cargo-clippy" rust-web-clippy
             want rustfmt rustfmt-web
@@ -119,6 +123,7 @@ need() {
         esac
     done
     install_missing
+    [[ " $* " != *" lint "* ]] || command -v cargo-deny >/dev/null || build_cargo_deny
     [[ $bpf_linker != "$TOOLS"/* || -x $bpf_linker ]] || build_bpf_linker
     flags
 }
@@ -130,6 +135,22 @@ build_bpf_linker() {
         step bpf-linker "Building bpf-linker $BPF_LINKER with $toolchain" \
         cargo install bpf-linker --version $BPF_LINKER --locked --debug --root "$TOOLS" \
         --no-default-features --features llvm-$LLVM
+}
+
+# Hardly optimised, and without the parts that fetch: three minutes on two CPUs.
+build_cargo_deny() {
+    CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 RUSTC=$RUSTC \
+        step cargo-deny "Building cargo-deny $CARGO_DENY with $toolchain (three minutes)" \
+        cargo install cargo-deny --version $CARGO_DENY --locked --no-default-features --root "$TOOLS"
+}
+
+# Of every lock file. Advisories only where their database is: it is a git repository of its own.
+deny() {
+    local manifest checks=(bans licenses sources)
+    [[ ! -d ~/.cargo/advisory-db && ! -d ~/.cargo/advisory-dbs ]] || checks+=(advisories --disable-fetch)
+    for manifest in Cargo.toml ebpf/Cargo.toml tests/fuzz/Cargo.toml; do
+        cargo-deny --manifest-path $manifest --locked --config "$PWD/deny.toml" check "${checks[@]}"
+    done
 }
 
 # --- Flags ------------------------------------------------------------------------------------
@@ -190,4 +211,16 @@ native() {
     shift
     CARGO_PROFILE_DEV_DEBUG=line-tables-only CARGO_ENCODED_RUSTFLAGS=$(rustflags "${before_1_98_rustc[@]}") \
         "$cargo" "$command" --target-dir target/test "${before_1_98_cargo[@]}" "$@"
+}
+
+# The fuzz targets, counted edge by edge. No sanitizer: Debian's rustc comes without their runtimes, and `unsafe` is in
+# one room only; what is looked for is panics, hangs and memory.
+fuzz() {
+    local command=$1
+    shift
+    CARGO_ENCODED_RUSTFLAGS=$(rustflags --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+        -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+        -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 "${before_1_98_rustc[@]}") \
+        "$cargo" "$command" --manifest-path tests/fuzz/Cargo.toml --release --target "$gnu" --target-dir target/fuzz \
+        "${before_1_98_cargo[@]}" "$@"
 }

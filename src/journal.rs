@@ -199,7 +199,7 @@ fn read(path: &Path) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-fn parse(line: &str) -> Option<Undo> {
+pub(crate) fn parse(line: &str) -> Option<Undo> {
     let mut fields = split(line)?.into_iter();
     let mut next = || fields.next();
     Some(match next()?.as_str() {
@@ -215,7 +215,7 @@ fn parse(line: &str) -> Option<Undo> {
     })
 }
 
-fn line(undo: &Undo) -> String {
+pub(crate) fn line(undo: &Undo) -> String {
     match undo {
         // The path form: unlike the dotted one it reads the same whatever the key holds.
         Undo::Sysctl { key, was, wrote } => join(&["sysctl", key.path(), was, wrote]),

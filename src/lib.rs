@@ -24,6 +24,8 @@
 //! | `report`, `logger`, `health` | what is said, where, and the exit codes |
 //! | `sys` | system calls; the only one with `unsafe` |
 
+#![cfg_attr(any(test, fuzzing), feature(alloc_error_hook))]
+
 mod act;
 mod bpf;
 mod cli;
@@ -31,6 +33,8 @@ mod config;
 mod error;
 mod facts;
 mod fields;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod health;
 mod journal;
 mod lock;
@@ -48,6 +52,7 @@ use std::ffi::OsString;
 
 pub use health::Health;
 
+#[cfg(not(any(test, fuzzing)))]
 #[global_allocator]
 static MEMORY: sys::memory::Arena = sys::memory::Arena::new();
 

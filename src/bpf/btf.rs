@@ -1,6 +1,15 @@
 //! The raw bytes of .BTF (Documentation/bpf/btf.rst), as far as they are read and changed before aya sees them. Every
 //! access is checked: what is cut off is `None`.
 
+use std::borrow::Cow;
+
+/// Longest name that is read whole; the kernel takes 512 bytes of a type's (KSYM_NAME_LEN).
+pub const NAME_MAX: usize = 1024;
+/// Longest chain of qualifiers (MAX_RESOLVE_DEPTH in kernel/bpf/btf.c).
+const DEPTH_MAX: usize = 32;
+/// Most members of a structure that declares a map; there are a dozen.
+const MEMBERS_MAX: usize = 64;
+
 const HDR_LEN: usize = 4;
 const TYPE_OFF: usize = 8;
 const TYPE_LEN: usize = 12;
@@ -25,19 +34,19 @@ pub struct Types<'a> {
 }
 
 /// One variable of a data section.
-pub struct Entry {
+pub struct Entry<'a> {
     /// Where the entry stands: type, offset, size.
     pub at: usize,
     /// Where its variable stands.
     pub var: usize,
     /// The variable's name.
-    pub name: String,
+    pub name: Cow<'a, str>,
 }
 
 impl<'a> Types<'a> {
     /// Finds where each type stands.
     pub fn read(bytes: &'a [u8]) -> Option<Self> {
-        let mut at = (word(bytes, HDR_LEN)? + word(bytes, TYPE_OFF)?) as usize;
+        let mut at = word(bytes, HDR_LEN)? as usize + word(bytes, TYPE_OFF)? as usize;
         let end = at + word(bytes, TYPE_LEN)? as usize;
         let mut types = Self { bytes, strings: strings_at(bytes)?, places: vec![0] };
         while at < end {
@@ -70,14 +79,14 @@ impl<'a> Types<'a> {
     }
 
     /// The name of the type or member that stands there.
-    pub fn name(&self, at: usize) -> Option<String> {
+    pub fn name(&self, at: usize) -> Option<Cow<'a, str>> {
         Some(text(self.bytes, self.strings + self.word(at)? as usize))
     }
 
     /// Where the type stands whose number stands at `field`; type definitions and qualifiers are looked through.
     pub fn follow(&self, field: usize) -> Option<usize> {
         let mut at = *self.places.get(self.word(field)? as usize)?;
-        for _ in 0..self.places.len() {
+        for _ in 0..DEPTH_MAX {
             match self.kind(at)? {
                 8..=11 | 18 => at = *self.places.get(self.word(at + 8)? as usize)?,
                 _ => return Some(at),
@@ -88,12 +97,12 @@ impl<'a> Types<'a> {
 
     /// Where the members of a structure stand: name, type, offset in bits.
     pub fn members(&self, at: usize) -> Option<impl Iterator<Item = usize> + use<>> {
-        let count = self.count(at).filter(|_| self.kind(at) == Some(kind::STRUCT))?;
+        let count = self.count(at).filter(|count| self.kind(at) == Some(kind::STRUCT) && *count <= MEMBERS_MAX)?;
         Some((0..count).map(move |index| at + 12 + 12 * index))
     }
 
     /// Where a data section stands, and its variables.
-    pub fn section(&self, name: &str) -> Option<(usize, Vec<Entry>)> {
+    pub fn section(&self, name: &str) -> Option<(usize, Vec<Entry<'a>>)> {
         let is_it = |at: &&usize| self.kind(**at) == Some(kind::DATASEC) && self.name(**at).as_deref() == Some(name);
         let section = *self.places.iter().skip(1).find(is_it)?;
         let entry = |index| {
@@ -107,7 +116,7 @@ impl<'a> Types<'a> {
 
 /// Where the strings begin, which must end the section: only then can they grow.
 pub fn strings_at(btf: &[u8]) -> Option<usize> {
-    let strings = (word(btf, HDR_LEN)? + word(btf, STR_OFF)?) as usize;
+    let strings = word(btf, HDR_LEN)? as usize + word(btf, STR_OFF)? as usize;
     (strings + word(btf, STR_LEN)? as usize == btf.len()).then_some(strings)
 }
 
@@ -122,13 +131,14 @@ pub fn add_string(btf: &mut Vec<u8>, new: &str) -> Option<u32> {
 
 /// A 32-bit field.
 pub fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+    Some(u32::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
-/// A NUL-terminated string.
-pub fn text(bytes: &[u8], at: usize) -> String {
+/// A NUL-terminated string; of a longer one than any name, the beginning.
+pub fn text(bytes: &[u8], at: usize) -> Cow<'_, str> {
     let tail = bytes.get(at..).unwrap_or_default();
-    String::from_utf8_lossy(tail.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned()
+    let tail = tail.get(..NAME_MAX).unwrap_or(tail);
+    String::from_utf8_lossy(tail.split(|byte| *byte == 0).next().unwrap_or_default())
 }
 
 /// Adds a NUL-terminated string, and says where it stands.
@@ -158,7 +168,7 @@ mod tests {
         let types = Types::read(&btf).unwrap();
         let (at, entries) = types.section(".kconfig").unwrap();
         let [entry] = entries.as_slice() else { return assert_eq!(entries.len(), 1) };
-        assert_eq!((at, entry.name.as_str(), types.word(entry.at + 8)), (24 + 32, "CONFIG_HZ", Some(4)));
+        assert_eq!((at, &*entry.name, types.word(entry.at + 8)), (24 + 32, "CONFIG_HZ", Some(4)));
         assert_eq!(types.follow(entry.at), Some(entry.var));
         assert!(types.section(".maps").is_none() && types.members(at).is_none());
     }

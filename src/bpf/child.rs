@@ -31,18 +31,30 @@ use crate::{
 };
 
 /// The child's side of the pipe, shared by its threads.
-pub struct Out(Mutex<File>);
+pub struct Out(Mutex<(File, usize)>);
+
+/// After so many bytes, logs are left out: the parent hears no more than twice this.
+const LOGS_MAX: usize = 8 << 20;
 
 impl Out {
     /// Takes the pipe.
     pub fn new(pipe: File) -> Self {
-        Self(Mutex::new(pipe))
+        Self(Mutex::new((pipe, 0)))
     }
 
     /// Sends one event. A parent that is gone is no reason to stop: it will never commit.
     pub fn send(&self, event: &Event) {
-        let mut pipe = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let _ = pipe.write_all(event.line().as_bytes());
+        let mut out = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let (pipe, sent) = &mut *out;
+        let line = match event {
+            Event::Failed { id, optional, took, fault } if *sent > LOGS_MAX => {
+                let (id, fault) = (id.clone(), fault.clone().detail(""));
+                Event::Failed { id, optional: *optional, took: *took, fault }.line()
+            }
+            event => event.line(),
+        };
+        *sent += line.len();
+        let _ = pipe.write_all(line.as_bytes());
     }
 
     /// Tells that an item failed.
@@ -74,11 +86,11 @@ pub struct Work<'a> {
     pub lost: bool,
 }
 
-/// Builds the whole next generation.
+/// Builds the whole next generation, but for the objects `without`: those failed before, and were told of.
 ///
 /// # Errors
 /// [`GaveUp`] after a required item was reported as failed.
-pub fn run(plan: &BpfPlan, machine: Machine, out: &Out) -> Result<(), GaveUp> {
+pub fn run(plan: &BpfPlan, without: &[String], machine: Machine, out: &Out) -> Result<(), GaveUp> {
     let store = &plan.store;
     let kernel_btf = KernelBtf::default();
     let mut works = Vec::new();
@@ -89,6 +101,10 @@ pub fn run(plan: &BpfPlan, machine: Machine, out: &Out) -> Result<(), GaveUp> {
         })?;
     }
     for plan in &plan.objects {
+        if without.contains(&format!("object {}", plan.job.name)) {
+            left(&plan.job, store, out)?;
+            continue;
+        }
         works.extend(begin(plan, store, machine, &kernel_btf, out)?);
     }
     load_programs(&mut works, &kernel_btf, out)?;

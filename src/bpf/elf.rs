@@ -3,7 +3,7 @@
 //! The plan is made from this, so it runs in the parent: it reads through the `object` crate, which checks every
 //! bound, and never interprets instructions or BTF. The deep parse is the loader child's.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use aya_obj::generated::bpf_map_type;
 use object::{
@@ -13,7 +13,7 @@ use object::{
 };
 
 use super::{
-    btf::{Types, kind, word},
+    btf::{Entry, NAME_MAX, Types, kind, word},
     kind::{Section, understand},
 };
 use crate::error::{Cause, Fault};
@@ -23,6 +23,12 @@ type Header = FileHeader64<Endianness>;
 /// A section larger than this is not a BPF section: sizes of .bss are only claimed, and aya-obj allocates what they
 /// claim (fault-matrix row 28).
 const SECTION_MAX: u64 = 16 << 20;
+/// The largest BTF: that of a whole kernel has 6 MiB.
+const BTF_MAX: u64 = 8 << 20;
+/// Most symbols; the largest object known has some thousands.
+const SYMBOLS_MAX: usize = 1 << 16;
+/// All names together, each as often as it is used: any number can share the bytes of one long name.
+const NAMES_MAX: usize = 4 << 20;
 
 /// What an object holds.
 #[derive(Clone, Debug)]
@@ -65,27 +71,56 @@ pub(super) fn header(bytes: &[u8]) -> Result<(&Header, Endianness), Fault> {
     }
 }
 
-/// Looks into an object.
+/// Whether the tables of an object are whole and of a size that no reader of them chokes on. Comes first of all.
 ///
 /// # Errors
-/// A [`Cause::Object`] fault that says what is wrong with the file.
-pub fn look(bytes: &[u8]) -> Result<Shape, Fault> {
+/// As [`look`].
+pub fn check(bytes: &[u8]) -> Result<(), Fault> {
     let (header, endian) = header(bytes)?;
     let sections = header.sections(endian, bytes).map_err(damaged)?;
+    if sections.len() != usize::from(header.e_shnum.get(endian)) || sections.len() >= elf::SHN_LORESERVE.into() {
+        return Err(damaged("it has no section, or too many"));
+    }
+    let mut names = 0;
+    let mut name = |length: usize| {
+        names += length;
+        if length > NAME_MAX || names > NAMES_MAX { Err(damaged("its names are too long")) } else { Ok(()) }
+    };
     for (_, section) in sections.enumerate() {
         let size = section.sh_size.get(endian);
         if size > SECTION_MAX {
             return Err(damaged(format_args!("a section claims {size} bytes; {SECTION_MAX} is the most")));
         }
         section.data(endian, bytes).map_err(damaged)?;
+        name(sections.section_name(endian, section).unwrap_or_default().len())?;
     }
+    if let Some((_, btf)) = sections.section_by_name(endian, b".BTF")
+        && btf.sh_size.get(endian) > BTF_MAX
+    {
+        return Err(damaged(format_args!("its BTF is larger than {BTF_MAX} bytes")));
+    }
+    let symbols = sections.symbols(endian, bytes, elf::SHT_SYMTAB).map_err(damaged)?;
+    if symbols.len() > SYMBOLS_MAX {
+        return Err(damaged(format_args!("it has {} symbols; {SYMBOLS_MAX} is the most", symbols.len())));
+    }
+    symbols.iter().try_for_each(|symbol| name(symbol.name(endian, symbols.strings()).unwrap_or_default().len()))
+}
+
+/// Looks into an object that was [checked](check).
+///
+/// # Errors
+/// A [`Cause::Object`] fault that says what is wrong with the file.
+pub fn look(bytes: &[u8]) -> Result<Shape, Fault> {
+    let (header, endian) = header(bytes)?;
+    let sections = header.sections(endian, bytes).map_err(damaged)?;
     let symbols = sections.symbols(endian, bytes, elf::SHT_SYMTAB).map_err(damaged)?;
     let mut shape = Shape { programs: Vec::new(), maps: Vec::new(), net_maps: false, globals: BTreeMap::new() };
     let btf = sections.section_by_name(endian, b".BTF").and_then(|(_, btf)| Types::read(btf.data(endian, bytes).ok()?));
+    let declared = btf.as_ref().and_then(declared_types).unwrap_or_default();
     for symbol in symbols.iter() {
         let index = SectionIndex(usize::from(symbol.st_shndx(endian).0));
         let Ok(header) = sections.section(index) else { continue };
-        let name = String::from_utf8_lossy(symbol.name(endian, symbols.strings()).unwrap_or_default()).into_owned();
+        let name = String::from_utf8_lossy(symbol.name(endian, symbols.strings()).unwrap_or_default());
         if name.is_empty() {
             continue;
         }
@@ -93,20 +128,20 @@ pub fn look(bytes: &[u8]) -> Result<Shape, Fault> {
         match symbol.st_type() {
             elf::STT_FUNC if is_program(header, &section, endian) => {
                 let says = understand(&section);
-                shape.programs.push(ProgramShape { name, section, says });
+                shape.programs.push(ProgramShape { name: name.into_owned(), section: section.into_owned(), says });
             }
             elf::STT_OBJECT | elf::STT_NOTYPE
                 if section == ".maps" || section == "maps" || section.ends_with("/maps") =>
             {
                 let map_type = match &btf {
-                    Some(types) if section == ".maps" => declared_type(types, &name),
+                    Some(_) if section == ".maps" => declared.get(&name).copied(),
                     _ => header.data(endian, bytes).ok().and_then(|data| word(data, symbol.st_value(endian) as usize)),
                 };
                 shape.net_maps |= map_type.is_some_and(|map_type| NET_MAPS.iter().any(|net| *net as u32 == map_type));
-                shape.maps.push(name);
+                shape.maps.push(name.into_owned());
             }
             elf::STT_OBJECT if is_data(&section) => {
-                shape.globals.insert(name, symbol.st_size(endian));
+                shape.globals.insert(name.into_owned(), symbol.st_size(endian));
             }
             _ => {}
         }
@@ -114,7 +149,7 @@ pub fn look(bytes: &[u8]) -> Result<Shape, Fault> {
     for (_, header) in sections.enumerate() {
         let section = section_name(&sections, header, endian);
         if is_data(&section) && header.sh_size.get(endian) > 0 {
-            shape.maps.push(section);
+            shape.maps.push(section.into_owned());
         }
     }
     shape.maps.sort();
@@ -134,21 +169,32 @@ const NET_MAPS: [bpf_map_type; 5] = [
     bpf_map_type::BPF_MAP_TYPE_XSKMAP,
 ];
 
-/// A map's type as `__uint(type, …)` declares it: the length of an array.
-fn declared_type(types: &Types<'_>, map: &str) -> Option<u32> {
-    let entry = types.section(".maps")?.1.into_iter().find(|entry| entry.name == map)?;
-    let member = types.members(types.follow(entry.var + 8)?)?.find(|at| types.name(*at).as_deref() == Some("type"))?;
-    let pointer = types.follow(member + 4).filter(|at| types.kind(*at) == Some(kind::PTR))?;
-    let array = types.follow(pointer + 8).filter(|at| types.kind(*at) == Some(kind::ARRAY))?;
-    types.word(array + 20)
+/// The types of maps as `__uint(type, …)` declares them: the length of an array.
+fn declared_types<'a>(types: &Types<'a>) -> Option<BTreeMap<Cow<'a, str>, u32>> {
+    let map_type = |entry: &Entry<'a>| {
+        let mut members = types.members(types.follow(entry.var + 8)?)?;
+        let member = members.find(|at| types.name(*at).as_deref() == Some("type"))?;
+        let pointer = types.follow(member + 4).filter(|at| types.kind(*at) == Some(kind::PTR))?;
+        let array = types.follow(pointer + 8).filter(|at| types.kind(*at) == Some(kind::ARRAY))?;
+        types.word(array + 20)
+    };
+    Some(
+        types
+            .section(".maps")?
+            .1
+            .into_iter()
+            .filter_map(|entry| Some((map_type(&entry)?, entry.name)))
+            .map(|(map_type, name)| (name, map_type))
+            .collect(),
+    )
 }
 
-pub(super) fn section_name(
-    sections: &SectionTable<'_, Header>,
+pub(super) fn section_name<'a>(
+    sections: &SectionTable<'a, Header>,
     header: &SectionHeader64<Endianness>,
     endian: Endianness,
-) -> String {
-    String::from_utf8_lossy(sections.section_name(endian, header).unwrap_or_default()).into_owned()
+) -> Cow<'a, str> {
+    String::from_utf8_lossy(sections.section_name(endian, header).unwrap_or_default())
 }
 
 pub(super) fn is_program(header: &SectionHeader64<Endianness>, name: &str, endian: Endianness) -> bool {

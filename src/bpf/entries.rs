@@ -14,6 +14,9 @@ use crate::{
     sys::bpf::{self, MapIdentity},
 };
 
+/// Most bytes of old values that are kept at a time.
+const BEFORE_MAX: usize = 16 << 20;
+
 /// Bytes user space exchanges for one value: per-CPU maps give every possible CPU a copy, rounded up to 8
 /// (bpf_map_value_size() in kernel/bpf/syscall.c).
 fn value_bytes(map: &MapIdentity, cpus: u32) -> (usize, usize) {
@@ -46,6 +49,10 @@ impl Written {
     /// As [`write`]; the map is then as it was.
     pub fn new(map: OwnedFd, identity: &MapIdentity, entries: &[(Data, Data)], cpus: u32) -> Result<Self, Fault> {
         let (stride, copies) = value_bytes(identity, cpus);
+        if stride.saturating_mul(copies).saturating_mul(entries.len()) > BEFORE_MAX {
+            return Err(Fault::new(Cause::Map, "its values are too large to be put back if the run fails")
+                .mend("write fewer entries, or on-mismatch = \"recreate\""));
+        }
         let mut before = Vec::new();
         let result = write_each(map.as_fd(), identity, entries, cpus, &mut |key| {
             let mut old = vec![0; stride * copies];

@@ -111,7 +111,7 @@ pub fn of_load(error: &io::Error, log: &str, kind: Kind) -> Fault {
             .mend("bpftool btf dump file /sys/kernel/btf/vmlinux shows what there is; optional = true on the program, or another kernel")
             .detail(log),
         (_, Some(reason)) => Fault::new(Cause::Verifier, format!("refused by the verifier: {reason}")).with_errno(errno)
-            .mend("the whole log is in the report: bpfboot --json apply, field detail")
+            .mend("its log is in the report: bpfboot --json apply, field detail")
             .detail(log),
         (Some(libc::EPERM), None) => Fault::os(Cause::Privilege, "the kernel does not let us load it", libc::EPERM).mend(PERMISSION),
         (Some(libc::E2BIG), None) => Fault::os(Cause::Verifier, "it has more instructions than one load may have", libc::E2BIG)

@@ -145,7 +145,15 @@ impl Job {
     /// A [`Cause::Object`] fault: see [`source::read`] and [`elf::look`]; or the configuration names a program, map or
     /// global that the file does not hold, or a value that does not fit.
     pub fn new(wish: &ObjectWish, allow_untrusted: bool) -> Result<Self, Fault> {
-        let mut bytes = source::read(&wish.source, wish.sha256.as_ref(), allow_untrusted)?;
+        Self::of(wish, source::read(&wish.source, wish.sha256.as_ref(), allow_untrusted)?)
+    }
+
+    /// Settles what to do with an object that was read.
+    ///
+    /// # Errors
+    /// As [`Job::new`], but for [`source::read`].
+    pub fn of(wish: &ObjectWish, mut bytes: Bytes) -> Result<Self, Fault> {
+        elf::check(&bytes.elf)?;
         let values;
         (bytes.elf, values) = values::take(bytes.elf)?;
         bytes.elf = kconfig::define(bytes.elf, &|name| wish.globals.iter().any(|(given, _)| given == name))?;
@@ -300,7 +308,7 @@ const fn fits(kind: Kind, wish: &AttachWish) -> bool {
 }
 
 fn maps(wish: &ObjectWish, shape: &Shape, mut declared: Slots) -> Result<Table<String, MapWish>, Fault> {
-    if let Some(missing) = wish.maps.keys().find(|name| !shape.maps.contains(name)) {
+    if let Some(missing) = wish.maps.keys().find(|name| shape.maps.binary_search(name).is_err()) {
         return Err(absent("map", missing, shape.maps.iter().map(String::as_str)));
     }
     for (map, settings) in &wish.maps {
@@ -335,12 +343,16 @@ fn globals(wish: &ObjectWish, shape: &Shape) -> Result<Vec<(String, Vec<u8>)>, F
         .collect()
 }
 
+/// The largest place of one value: an object can claim any size.
+const PLACE_MAX: usize = 1 << 20;
+
 /// A value as wide as its place.
 ///
 /// # Errors
 /// A sentence on why it does not fit.
 pub fn sized(data: &Data, size: usize) -> Result<Vec<u8>, String> {
     match data {
+        _ if size > PLACE_MAX => Err(format!("its place has {size} bytes; {PLACE_MAX} is the most")),
         Data::Bytes(bytes) if bytes.len() == size => Ok(bytes.clone()),
         Data::Bytes(bytes) => Err(format!("{} bytes were given, its place has {size}", bytes.len())),
         Data::Text(text) if text.len() <= size => {

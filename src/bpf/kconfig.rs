@@ -1,7 +1,7 @@
 //! `extern … __kconfig`: constants that the loader fills in from the running kernel. aya knows no such thing, so what
 //! is undefined in the file becomes a read-only section of it, which the configuration's `globals` can set as well.
 
-use std::{borrow::Cow, fs, mem::offset_of};
+use std::{borrow::Cow, cell::OnceCell, fs, mem::offset_of};
 
 use object::{
     Endianness,
@@ -22,6 +22,10 @@ use crate::{
 
 /// The section that the constants move to.
 const SECTION: &str = ".rodata.kconfig";
+/// Most constants of one object.
+const CONSTANTS_MAX: usize = 1024;
+/// The widest constant: a text of the kernel's configuration.
+const WIDE_MAX: u32 = 4096;
 
 /// Defines the constants of an object that has some; `given` says which of them the configuration sets.
 ///
@@ -38,12 +42,12 @@ fn definitions(bytes: &[u8], given: &dyn Fn(&str) -> bool) -> Result<Option<Vec<
     let (header, endian) = header(bytes)?;
     let sections = header.sections(endian, bytes).map_err(damaged)?;
     let symbols = sections.symbols(endian, bytes, elf::SHT_SYMTAB).map_err(damaged)?;
-    let externs: Vec<(usize, String, bool)> = symbols
+    let externs: Vec<(usize, Cow<'_, str>, bool)> = symbols
         .enumerate()
         .filter(|(_, symbol)| symbol.is_undefined(endian))
         .map(|(index, symbol)| {
             let name = symbol.name(endian, symbols.strings()).unwrap_or_default();
-            (index.0, String::from_utf8_lossy(name).into_owned(), symbol.st_bind() == elf::STB_WEAK)
+            (index.0, String::from_utf8_lossy(name), symbol.st_bind() == elf::STB_WEAK)
         })
         .filter(|(_, name, _)| name.starts_with("CONFIG_") || name.starts_with("LINUX_"))
         .collect();
@@ -54,6 +58,11 @@ fn definitions(bytes: &[u8], given: &dyn Fn(&str) -> bool) -> Result<Option<Vec<
     let Some(types) = Types::read(bytes.get(btf_at..btf_at + btf_size).unwrap_or_default()) else { return Ok(None) };
     let Some((group, constants)) = types.section(".kconfig") else { return Ok(None) };
 
+    if constants.len() > CONSTANTS_MAX {
+        return Err(damaged(format_args!("it asks for more than {CONSTANTS_MAX} of the kernel's constants")));
+    }
+
+    let kernel = Kernel::default();
     let mut file = File { bytes: Cow::Borrowed(bytes) };
     let (symbols_at, _) = section_range(sections.section(symbols.section()).map_err(damaged)?, endian);
     let table = header.e_shoff.get(endian) as usize;
@@ -61,10 +70,13 @@ fn definitions(bytes: &[u8], given: &dyn Fn(&str) -> bool) -> Result<Option<Vec<
     let mut values = Vec::new();
     for constant in &constants {
         let wide = types.word(constant.at + 8).unwrap_or(0);
+        if wide > WIDE_MAX {
+            return Err(damaged(format_args!("{} claims {wide} bytes; {WIDE_MAX} is the most", constant.name)));
+        }
         let place = values.len();
         // A constant that no instruction reads has no symbol.
         if let Some((index, name, weak)) = externs.iter().find(|(_, name, _)| *name == constant.name) {
-            values.extend(match value(name, wide as usize) {
+            values.extend(match kernel.value(name, wide as usize) {
                 Some(value) => value.map_err(|what| Fault::new(Cause::Kernel, format!("{name}: {what}")))?,
                 None if *weak || given(name) => Vec::new(),
                 None => return Err(unknown(name)),
@@ -129,25 +141,37 @@ fn release() -> String {
     fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
 }
 
-/// A constant's value, as wide as its place.
-fn value(name: &str, size: usize) -> Option<Result<Vec<u8>, String>> {
-    let release = release();
-    let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
-    let mut next = || numbers.next().unwrap_or(0);
-    let version = (next(), next(), next());
-    let number = match name {
-        "LINUX_KERNEL_VERSION" => (version.0 << 16) | (version.1 << 8) | version.2.min(255),
-        // BPF cookies came with 5.15, wrappers around system calls with 4.17 (arm64: 4.19, riscv: 6.6).
-        "LINUX_HAS_BPF_COOKIE" => u32::from(version >= (5, 15, 0)),
-        "LINUX_HAS_SYSCALL_WRAPPER" => u32::from(match std::env::consts::ARCH {
-            "x86_64" | "s390x" => version >= (4, 17, 0),
-            "aarch64" => version >= (4, 19, 0),
-            "riscv64" => version >= (6, 6, 0),
-            _ => false,
-        }),
-        _ => return setting(&fs::read_to_string(format!("/boot/config-{release}")).ok()?, name, size),
-    };
-    Some(sized(&Data::Int(number.into()), size))
+/// What the running kernel says of itself, each file read at most once.
+#[derive(Default)]
+struct Kernel {
+    release: OnceCell<String>,
+    config: OnceCell<Option<String>>,
+}
+
+impl Kernel {
+    /// A constant's value, as wide as its place.
+    fn value(&self, name: &str, size: usize) -> Option<Result<Vec<u8>, String>> {
+        let release = self.release.get_or_init(release);
+        let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
+        let mut next = || numbers.next().unwrap_or(0);
+        let version = (next(), next(), next());
+        let number = match name {
+            "LINUX_KERNEL_VERSION" => (version.0 << 16) | (version.1 << 8) | version.2.min(255),
+            // BPF cookies came with 5.15, wrappers around system calls with 4.17 (arm64: 4.19, riscv: 6.6).
+            "LINUX_HAS_BPF_COOKIE" => u32::from(version >= (5, 15, 0)),
+            "LINUX_HAS_SYSCALL_WRAPPER" => u32::from(match std::env::consts::ARCH {
+                "x86_64" | "s390x" => version >= (4, 17, 0),
+                "aarch64" => version >= (4, 19, 0),
+                "riscv64" => version >= (6, 6, 0),
+                _ => false,
+            }),
+            _ => {
+                let config = self.config.get_or_init(|| fs::read_to_string(format!("/boot/config-{release}")).ok());
+                return setting(config.as_deref()?, name, size);
+            }
+        };
+        Some(sized(&Data::Int(number.into()), size))
+    }
 }
 
 /// What a kernel's configuration says: y and m as libbpf counts them, a number, or text, which is cut to fit.
@@ -185,6 +209,10 @@ mod tests {
     #[test]
     fn the_version_is_this_kernels() {
         let major = |value: Vec<u8>| u32::from_ne_bytes(value.try_into().unwrap_or_default()) >> 16;
-        assert!(value("LINUX_KERNEL_VERSION", 4).is_some_and(|value| value.is_ok_and(|value| major(value) >= 4)));
+        assert!(
+            Kernel::default()
+                .value("LINUX_KERNEL_VERSION", 4)
+                .is_some_and(|value| value.is_ok_and(|value| major(value) >= 4))
+        );
     }
 }

@@ -39,11 +39,11 @@ impl Layout {
         let asked = wish.max_entries.unwrap_or_else(|| map.max_entries());
         let is = |kind: bpf_map_type| map_type == kind as u32;
         let max_entries = if is(bpf_map_type::BPF_MAP_TYPE_RINGBUF) && asked > 0 {
-            machine.page * asked.div_ceil(machine.page).next_power_of_two()
+            asked.div_ceil(machine.page).next_power_of_two().saturating_mul(machine.page)
         } else if is(bpf_map_type::BPF_MAP_TYPE_PERF_EVENT_ARRAY) && asked == 0 {
             machine.cpus
         } else if map.map_flags() & BPF_F_NO_COMMON_LRU != 0 {
-            asked.next_multiple_of(machine.cpus)
+            asked.checked_next_multiple_of(machine.cpus).unwrap_or(asked)
         } else {
             asked
         };

@@ -8,7 +8,7 @@ use std::{
 };
 
 use aya_obj::{
-    Function, ProgramSection,
+    Function, Object, Program, ProgramSection,
     btf::{Btf, BtfKind},
     generated::{
         BPF_F_SLEEPABLE, BPF_F_XDP_HAS_FRAGS, bpf_attach_type as A, bpf_func_info, bpf_line_info, bpf_prog_type as P,
@@ -35,6 +35,8 @@ use crate::{
 
 /// The first log the verifier gets, and the largest. A log that is too small masks what the verifier said.
 const LOG_SIZES: [usize; 3] = [64 << 10, 1 << 20, 16 << 20];
+/// What of it is told.
+const LOG_TOLD: usize = 256 << 10;
 
 /// One program waiting for the verifier.
 struct Load<'a> {
@@ -105,9 +107,8 @@ fn load_all(queue: Vec<Load<'_>>, threads: usize, btf: &KernelBtf, out: &Out) ->
 fn load_one(load: Load<'_>, btf: &KernelBtf) -> Result<OwnedFd, Fault> {
     let Load { job, opened, .. } = load;
     let name = job.name.as_str();
-    let unknown = || Fault::new(Cause::Object, format!("aya cannot load section {:?}", job.section));
-    let program = opened.object.programs.get(name).ok_or_else(unknown)?;
-    let function = opened.object.functions.get(&program.function_key()).ok_or_else(unknown)?;
+    let (program, function) = look_up(&opened.object, job)
+        .ok_or_else(|| Fault::new(Cause::Object, format!("aya cannot load section {:?}", job.section)))?;
     let (kind, attach, flags) = kernel_type(&program.section, &job.section);
     if kind == P::BPF_PROG_TYPE_EXT {
         return Err(Fault::new(
@@ -131,6 +132,12 @@ fn load_one(load: Load<'_>, btf: &KernelBtf) -> Result<OwnedFd, Fault> {
         btf: opened.btf.as_ref().map(|btf| (btf.as_fd(), functions(function), lines(function))),
     };
     verify(&new, job.kind)
+}
+
+/// What aya made of a program.
+pub(super) fn look_up<'a>(object: &'a Object, job: &ProgramJob) -> Option<(&'a Program, &'a Function)> {
+    let program = object.programs.get(job.name.as_str())?;
+    Some((program, object.functions.get(&program.function_key())?))
 }
 
 fn functions(function: &Function) -> Records {
@@ -157,7 +164,9 @@ fn verify(new: &NewProgram<'_>, kind: Kind) -> Result<OwnedFd, Fault> {
         }
     }
     let end = log.iter().position(|byte| *byte == 0).unwrap_or(log.len());
-    let log = String::from_utf8_lossy(log.get(..end).unwrap_or_default());
+    // The end says why. The parent takes no endless lines.
+    let log = log.get(end.saturating_sub(LOG_TOLD)..end).unwrap_or_default();
+    let log = String::from_utf8_lossy(log);
     Err(of_load(&first, &log, kind))
 }
 

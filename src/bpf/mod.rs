@@ -13,6 +13,8 @@ mod elf;
 mod entries;
 mod fault;
 mod finish;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod generation;
 mod job;
 mod kconfig;

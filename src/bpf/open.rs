@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     fs, mem,
-    os::fd::{AsFd, AsRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd, RawFd},
     path::Path,
     sync::OnceLock,
 };
@@ -78,14 +78,8 @@ impl KernelBtf {
 /// # Errors
 /// What [`of_parse`], [`of_relocation`], [`fate`] and [`entries`] say.
 pub fn open(job: &Job, store: &Store, machine: Machine, kernel_btf: &KernelBtf) -> Result<Opened, Fault> {
-    let known = |program: &&super::job::ProgramJob| program.kind != Kind::Unknown;
-    let sections: BTreeSet<&str> = job.programs.iter().filter(known).map(|program| program.section.as_str()).collect();
-    let elf = rewrite::for_aya(&job.bytes.elf, &|section| sections.contains(section))?;
-    let mut object = Object::parse(&elf).map_err(|error| of_parse(&error))?;
-    let globals: HashMap<&str, (&[u8], bool)> =
-        job.globals.iter().map(|(name, value)| (name.as_str(), (value.as_slice(), true))).collect();
-    object.patch_map_data(globals).map_err(|error| of_parse(&error))?;
-    let btf = give_btf(&mut object)?;
+    let mut object = read(job)?;
+    let btf = type_info(&mut object)?.and_then(|btf| load_btf(&btf).ok());
     relocate_types(job, &mut object, kernel_btf)?;
     let mut defined: Vec<(String, aya_obj::Map)> = mem::take(&mut object.maps).into_iter().collect();
     // Maps of maps last: the kernel wants to see a map like the ones they will hold.
@@ -96,15 +90,44 @@ pub fn open(job: &Job, store: &Store, machine: Machine, kernel_btf: &KernelBtf) 
         maps.push(make(job, store, machine, btf.as_ref(), name, map, &wish)?);
     }
     fill_maps_of_maps(job, &maps)?;
+    relocate(
+        &mut object,
+        defined.iter().zip(&maps).map(|((name, map), made)| (name.as_str(), made.fd.as_raw_fd(), map)),
+    )?;
+    maps.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(Opened { object, btf, maps, loaded: BTreeMap::new() })
+}
+
+/// Parses an object, and gives its globals their values.
+///
+/// # Errors
+/// What [`of_parse`] says, and a fault of [`rewrite::for_aya`].
+pub(super) fn read(job: &Job) -> Result<Object, Fault> {
+    let known = |program: &&super::job::ProgramJob| program.kind != Kind::Unknown;
+    let sections: BTreeSet<&str> = job.programs.iter().filter(known).map(|program| program.section.as_str()).collect();
+    let elf = rewrite::for_aya(&job.bytes.elf, &|section| sections.contains(section))?;
+    let mut object = Object::parse(&elf).map_err(|error| of_parse(&error))?;
+    let globals: HashMap<&str, (&[u8], bool)> =
+        job.globals.iter().map(|(name, value)| (name.as_str(), (value.as_slice(), true))).collect();
+    object.patch_map_data(globals).map_err(|error| of_parse(&error))?;
+    Ok(object)
+}
+
+/// Puts descriptors of maps, and the places of functions, into the instructions.
+///
+/// # Errors
+/// What [`of_relocation`] says.
+pub(super) fn relocate<'a>(
+    object: &mut Object,
+    places: impl Iterator<Item = (&'a str, RawFd, &'a aya_obj::Map)>,
+) -> Result<(), Fault> {
     let text: HashSet<usize> = object.functions.keys().map(|(section, _)| *section).collect();
-    let places = defined.iter().zip(&maps).map(|((name, map), made)| (name.as_str(), made.fd.as_raw_fd(), map));
     object.relocate_maps(places, &text).map_err(|error| of_relocation(&error))?;
     object.relocate_externs().map_err(|error| of_relocation(&error))?;
     object.relocate_calls(&text).map_err(|error| of_relocation(&error))?;
     // bpf_probe_read_kernel() is of 5.5 (6ae08ae3dea2); before, there was one helper for both address spaces.
     object.sanitize_functions(|| KernelVersion::running() >= (KernelVersion { major: 5, minor: 5 }));
-    maps.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(Opened { object, btf, maps, loaded: BTreeMap::new() })
+    Ok(())
 }
 
 fn is_map_of_maps(map: &aya_obj::Map) -> bool {
@@ -113,9 +136,12 @@ fn is_map_of_maps(map: &aya_obj::Map) -> bool {
         .any(|kind| *kind as u32 == map.map_type())
 }
 
-/// Gives the kernel the object's BTF, without the kinds this kernel is too old for. Where it is refused all the same,
-/// the programs load without it: it only names their functions and lines.
-fn give_btf(object: &mut Object) -> Result<Option<OwnedFd>, Fault> {
+/// The object's BTF, without the kinds this kernel is too old for. Where the kernel refuses it all the same, the programs
+/// load without it: it only names their functions and lines.
+///
+/// # Errors
+/// What [`of_btf`] says.
+pub(super) fn type_info(object: &mut Object) -> Result<Option<Vec<u8>>, Fault> {
     let kernel = KernelVersion::running();
     let since = |major, minor| kernel >= KernelVersion { major, minor };
     let supported = |feature| match feature {
@@ -129,11 +155,11 @@ fn give_btf(object: &mut Object) -> Result<Option<OwnedFd>, Fault> {
         BtfFeature::Enum64 => since(6, 0),
     };
     let btf = object.fixup_and_sanitize_btf(|| since(4, 18).then_some(supported)).map_err(|error| of_btf(&error))?;
-    Ok(btf.and_then(|btf| load_btf(&btf.to_bytes()).ok()))
+    Ok(btf.map(|btf| btf.to_bytes()))
 }
 
 /// CO-RE: accesses to kernel types and symbols become those of the target kernel.
-fn relocate_types(job: &Job, object: &mut Object, kernel_btf: &KernelBtf) -> Result<(), Fault> {
+pub(super) fn relocate_types(job: &Job, object: &mut Object, kernel_btf: &KernelBtf) -> Result<(), Fault> {
     if !object.has_btf_relocations() && !object.has_typed_ksyms() {
         return object.resolve_externs(None).map_err(|error| of_relocation(&error));
     }

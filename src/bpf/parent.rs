@@ -26,8 +26,10 @@ use crate::{
 /// How often the parent looks whether a signal came.
 const LISTEN: Duration = Duration::from_millis(200);
 
-/// More than this from one child is not a report: 500 programs with a 16 MiB verifier log each are not forwarded.
-const MOST_BYTES: usize = 64 << 20;
+/// More than this from one child is not a report. Memory is never given back, and what is heard is kept in some copies.
+const MOST_BYTES: usize = 16 << 20;
+/// Longest line: a fault with what fits of the verifier's log.
+const MOST_LINE: usize = 2 << 20;
 
 /// Builds the next generation in the stage, in a child that holds only what `needs` says. `hear` gets every event as
 /// it comes.
@@ -35,26 +37,51 @@ const MOST_BYTES: usize = 64 << 20;
 /// # Errors
 /// The fault that ended the child: its own word was already given to `hear` as [`Event::Failed`] when this is `None`.
 pub fn stage(plan: &BpfPlan, needs: Needs, hear: &mut dyn FnMut(Event)) -> Result<(), Option<Fault>> {
-    let internal = |what: &str, e: &std::io::Error| Some(Fault::io(Cause::Kernel, what, e));
     plan.store.prepare().map_err(Some)?;
+    let optional = |id: &str| {
+        let name = id.strip_prefix("object ").unwrap_or_default();
+        plan.objects.iter().any(|object| object.job.optional && object.job.name.as_str() == name)
+    };
+    let (start, mut lost) = (Instant::now(), Vec::new());
+    loop {
+        let (without, mut ear) = (lost.clone(), Ear::default());
+        let mut note = |event| {
+            if let Event::Failed { id, optional: true, .. } = &event {
+                lost.push(id.clone());
+            }
+            hear(event);
+        };
+        match attempt(plan, needs, &without, start, &mut ear, &mut note) {
+            // Objects are read before anything is done, so the others can begin again without this one.
+            Err(Some(fault)) if fault.cause == Cause::Object && optional(&ear.last) && !without.contains(&ear.last) => {
+                note(Event::Failed { id: ear.last, optional: true, took: start.elapsed(), fault });
+                plan.store.sweep().map_err(Some)?;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// One child, to which the objects in `without` are lost already.
+fn attempt(
+    plan: &BpfPlan,
+    needs: Needs,
+    without: &[String],
+    start: Instant,
+    ear: &mut Ear,
+    hear: &mut dyn FnMut(Event),
+) -> Result<(), Option<Fault>> {
+    let internal = |what: &str, e: &std::io::Error| Some(Fault::io(Cause::Kernel, what, e));
     let (reader, writer) = process::pipe().map_err(|e| internal("make a pipe", &e))?;
     let child = match process::fork().map_err(|e| internal("fork the loader", &e))? {
         Side::Parent(child) => child,
         Side::Child => {
             drop(reader);
-            process::exit_now(in_child(plan, needs, &Out::new(File::from(writer))))
+            process::exit_now(in_child(plan, needs, without, &Out::new(File::from(writer))))
         }
     };
     drop(writer);
-    let mut ear = Ear {
-        reader: File::from(reader),
-        buffer: Vec::new(),
-        last: String::new(),
-        ended: false,
-        failed: false,
-        heard: 0,
-    };
-    let start = Instant::now();
+    let mut reader = File::from(reader);
     let stopped = loop {
         if process::stop_requested() {
             break Some(
@@ -71,20 +98,33 @@ pub fn stage(plan: &BpfPlan, needs: Needs, hear: &mut dyn FnMut(Event)) -> Resul
             );
         }
         let left = plan.deadline.saturating_sub(start.elapsed()).min(LISTEN);
-        if process::wait_readable(&ear.reader, left.max(Duration::from_millis(1))) && !ear.listen(hear) {
-            break None;
+        if !process::wait_readable(&reader, left.max(Duration::from_millis(1))) {
+            continue;
+        }
+        let mut chunk = [0; 16 << 10];
+        match reader.read(&mut chunk) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Ok(0) => break None,
+            Err(error) => break internal("hear the loader", &error),
+            Ok(got) => {
+                if !ear.take(chunk.get(..got).unwrap_or_default(), hear) {
+                    break Some(nonsense(&ear.last));
+                }
+            }
         }
     };
     if stopped.is_some() {
         child.kill();
     }
     let end = child.wait();
-    match (stopped, end) {
-        (Some(fault), _) => Err(Some(fault)),
-        (None, End::Exit(0)) if ear.ended => Ok(()),
-        (None, _) if ear.failed => Err(None),
-        (None, end) => Err(Some(died(&ear.last, end))),
+    match stopped {
+        Some(fault) => Err(Some(fault)),
+        None => ear.verdict(end),
     }
+}
+
+fn nonsense(at: &str) -> Fault {
+    unusable(at, "the loader said what no loader says")
 }
 
 fn died(at: &str, end: End) -> Fault {
@@ -93,6 +133,10 @@ fn died(at: &str, end: End) -> Fault {
         End::Signal(libc::SIGKILL) => "the loader was killed (SIGKILL; the OOM killer? dmesg | tail)".to_owned(),
         End::Signal(signal) => format!("the loader died of signal {signal}"),
     };
+    unusable(at, &how)
+}
+
+fn unusable(at: &str, how: &str) -> Fault {
     match at.strip_prefix("object ") {
         Some(name) => {
             Fault::new(Cause::Object, format!("object {name}: not a usable BPF object: {how} while reading it"))
@@ -102,7 +146,7 @@ fn died(at: &str, end: End) -> Fault {
     }
 }
 
-fn in_child(plan: &BpfPlan, needs: Needs, out: &Out) -> i32 {
+fn in_child(plan: &BpfPlan, needs: Needs, without: &[String], out: &Out) -> i32 {
     if KernelVersion::running() < (KernelVersion { major: 5, minor: 11 }) {
         // Maps and programs were charged to it until 97306be45fbe. Where it cannot be raised, a map that does not fit
         // says so.
@@ -114,16 +158,17 @@ fn in_child(plan: &BpfPlan, needs: Needs, out: &Out) -> i32 {
         return 1;
     }
     process::die_with_parent();
-    match child::run(plan, Machine { page: process::page_size(), cpus: cpu::possible() }, out) {
+    match child::run(plan, without, Machine { page: process::page_size(), cpus: cpu::possible() }, out) {
         Ok(()) => 0,
         Err(child::GaveUp) => 1,
     }
 }
 
-/// The reading end of the pipe.
-struct Ear {
-    reader: File,
-    buffer: Vec<u8>,
+/// What was heard from the child.
+#[derive(Default)]
+pub struct Ear {
+    /// The beginning of a line whose end is still to come.
+    rest: Vec<u8>,
     last: String,
     ended: bool,
     failed: bool,
@@ -131,23 +176,20 @@ struct Ear {
 }
 
 impl Ear {
-    /// Reads what is there. `false`: the other end is gone, or does not make sense.
-    fn listen(&mut self, hear: &mut dyn FnMut(Event)) -> bool {
-        let mut chunk = [0; 16 << 10];
-        let got = match self.reader.read(&mut chunk) {
-            Ok(0) => return false,
-            Ok(got) => got,
-            Err(error) => return error.kind() == std::io::ErrorKind::Interrupted,
-        };
-        self.heard += got;
-        self.buffer.extend_from_slice(chunk.get(..got).unwrap_or_default());
+    /// Takes what came. `false`: it does not make sense.
+    pub fn take(&mut self, chunk: &[u8], hear: &mut dyn FnMut(Event)) -> bool {
+        self.heard += chunk.len();
         if self.heard > MOST_BYTES {
             return false;
         }
-        while let Some(end) = self.buffer.iter().position(|b| *b == b'\n') {
-            let line: Vec<u8> = self.buffer.drain(..=end).collect();
-            let text = String::from_utf8_lossy(&line);
-            let Some(event) = Event::parse(text.trim_end_matches('\n')) else { return false };
+        let mut chunk = chunk;
+        while let Some(end) = chunk.iter().position(|byte| *byte == b'\n') {
+            let (line, rest) = chunk.split_at(end);
+            chunk = rest.get(1..).unwrap_or_default();
+            self.rest.extend_from_slice(line);
+            let event = str::from_utf8(&self.rest).ok().and_then(Event::parse);
+            self.rest.clear();
+            let Some(event) = event else { return false };
             match &event {
                 Event::Begin(id) => self.last.clone_from(id),
                 Event::Failed { optional: false, .. } => self.failed = true,
@@ -156,6 +198,19 @@ impl Ear {
             }
             hear(event);
         }
-        true
+        self.rest.extend_from_slice(chunk);
+        self.rest.len() <= MOST_LINE
+    }
+
+    /// What became of a child that ended so; see [`stage`].
+    ///
+    /// # Errors
+    /// As [`stage`].
+    pub fn verdict(&self, end: End) -> Result<(), Option<Fault>> {
+        match end {
+            End::Exit(0) if self.ended && !self.failed => Ok(()),
+            _ if self.failed => Err(None),
+            end => Err(Some(died(&self.last, end))),
+        }
     }
 }

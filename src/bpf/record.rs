@@ -104,7 +104,7 @@ impl Record {
         }
     }
 
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let mut out = format!("v1\t{}\n", self.spec);
         for (name, p) in &self.programs {
             out += &format!("p\t{name}\t{}\t{}\t{}\n", p.id, p.tag(), p.verified_instructions);
@@ -121,7 +121,7 @@ impl Record {
         out
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let mut lines = text.lines();
         let mut record = Self { spec: lines.next()?.strip_prefix("v1\t")?.to_owned(), ..Self::default() };
         for line in lines {

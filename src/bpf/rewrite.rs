@@ -49,7 +49,7 @@ pub fn for_aya<'a>(bytes: &'a [u8], wanted: &dyn Fn(&str) -> bool) -> Result<Cow
             file.put(at(index.0), &add_name(names, new).to_ne_bytes())?;
         }
         if let (true, Some(new)) = (program, new) {
-            renamed.insert(name, new);
+            renamed.insert(name.into_owned(), new);
         }
     }
     let Some(names) = names else { return Ok(file.bytes) };
@@ -77,8 +77,7 @@ fn rename_in_btf(
     let Some(strings) = strings_at(btf) else { return Ok(None) };
     let mut places: BTreeMap<&str, u32> = BTreeMap::new();
     for (at, name) in entries_of(file.bytes.get(ext.0..ext.0 + ext.1).unwrap_or_default()) {
-        let old = text(btf, strings + name as usize);
-        let Some(new) = renamed.get(&old) else { continue };
+        let Some(new) = renamed.get(&*text(btf, strings + name as usize)) else { continue };
         let place = match places.get(new.as_str()) {
             Some(place) => *place,
             None => add_string(btf, new).ok_or_else(|| damaged("its BTF is cut off"))?,
@@ -108,7 +107,11 @@ fn entries_of(ext: &[u8]) -> Vec<(usize, u32)> {
         while at < from + length {
             let (Some(name), Some(count)) = (word(ext, at), word(ext, at + 4)) else { break };
             entries.push((at, name));
-            at += 8 + count as usize * record;
+            // Neither is more than 32 bits, but the file says both.
+            let Some(next) = (count as usize).checked_mul(record).and_then(|length| at.checked_add(length + 8)) else {
+                break;
+            };
+            at = next;
         }
     }
     entries

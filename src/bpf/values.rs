@@ -19,6 +19,9 @@ use crate::{
     error::{Cause, Fault},
 };
 
+/// Most initial values of the maps of one object.
+const VALUES_MAX: usize = 16_384;
+
 /// By map, what is behind each index.
 pub type Slots = Table<String, Table<u32, String>>;
 
@@ -32,8 +35,8 @@ pub struct Values {
 }
 
 /// A map that declares values.
-struct Declared {
-    map: String,
+struct Declared<'a> {
+    map: Cow<'a, str>,
     /// Where in the map's own bytes they begin.
     offset: u64,
     programs: bool,
@@ -54,28 +57,44 @@ pub fn take<'a>(bytes: Cow<'a, [u8]>) -> Result<(Cow<'a, [u8]>, Values), Fault> 
         return Ok((bytes, values));
     }
     let mut edited = btf.to_vec();
-    let declared = Types::read(btf).and_then(|types| declared(&types, &mut edited)).unwrap_or_default();
+    let mut declared = Types::read(btf).and_then(|types| declared(&types, &mut edited)).unwrap_or_default();
+    let Some((maps, _)) = sections.section_by_name(endian, b".maps").filter(|_| !declared.is_empty()) else {
+        return Ok((bytes, values));
+    };
+    declared.sort_by(|a, b| a.map.cmp(&b.map));
     let symbols = sections.symbols(endian, &*bytes, elf::SHT_SYMTAB).map_err(damaged)?;
     let name_of = |symbol: &elf::Sym64<Endianness>| {
-        String::from_utf8_lossy(symbol.name(endian, symbols.strings()).unwrap_or_default()).into_owned()
+        String::from_utf8_lossy(symbol.name(endian, symbols.strings()).unwrap_or_default())
     };
-    let maps_index = sections.section_by_name(endian, b".maps").map(|(index, _)| index);
+    let mut places = Vec::new();
+    for symbol in symbols.iter().filter(|symbol| symbol.st_type() == elf::STT_OBJECT) {
+        if SectionIndex(symbol.st_shndx(endian).0.into()) != maps {
+            continue;
+        }
+        let found = declared.binary_search_by(|declared| (*declared.map).cmp(&*name_of(symbol)));
+        if let Some(declared) = found.ok().and_then(|at| declared.get(at)) {
+            places.push((symbol.st_value(endian), symbol.st_size(endian), declared));
+        }
+    }
+    places.sort_by_key(|(start, ..)| *start);
     for (_, section) in sections.enumerate() {
         let Some((relocations, _)) = section.rel(endian, &*bytes).map_err(damaged)? else { continue };
-        if Some(SectionIndex(section.sh_info.get(endian) as usize)) != maps_index {
+        if SectionIndex(section.sh_info.get(endian) as usize) != maps {
             continue;
+        }
+        if relocations.len() > VALUES_MAX {
+            return Err(damaged(format_args!("its maps begin with more than {VALUES_MAX} values")));
         }
         for relocation in relocations {
             let at = relocation.r_offset.get(endian);
-            let holds = |symbol: &&elf::Sym64<Endianness>| {
-                let start = symbol.st_value(endian);
-                Some(SectionIndex(symbol.st_shndx(endian).0.into())) == maps_index
-                    && symbol.st_type() == elf::STT_OBJECT
-                    && (start..start + symbol.st_size(endian)).contains(&at)
+            let before = places.partition_point(|(start, ..)| *start <= at);
+            let Some((start, size, declared)) = before.checked_sub(1).and_then(|last| places.get(last)) else {
+                continue;
             };
-            let Some(map) = symbols.iter().find(holds) else { continue };
-            let Some(declared) = declared.iter().find(|declared| declared.map == name_of(map)) else { continue };
-            let index = (at - map.st_value(endian)).saturating_sub(declared.offset) / 8;
+            if at - start >= *size {
+                continue;
+            }
+            let index = (at - start).saturating_sub(declared.offset) / 8;
             let value = symbols.symbol(SymbolIndex(relocation.r_sym(endian) as usize)).map_err(damaged)?;
             let slots = if declared.programs { &mut values.programs } else { &mut values.maps };
             let name = match name_of(value) {
@@ -86,9 +105,9 @@ pub fn take<'a>(bytes: Cow<'a, [u8]>) -> Result<(Cow<'a, [u8]>, Values), Fault> 
                     )
                     .mend("rebuild the object without static on it"));
                 }
-                name => name,
+                name => name.into_owned(),
             };
-            slots.change(declared.map.clone(), |slots| {
+            slots.change(declared.map.to_string(), |slots| {
                 slots.insert(index as u32, name);
             });
         }
@@ -104,11 +123,12 @@ pub fn take<'a>(bytes: Cow<'a, [u8]>) -> Result<(Cow<'a, [u8]>, Values), Fault> 
 
 /// The maps that declare values. aya takes a declaration of programs for one of maps, and fails: in `edited` it becomes
 /// what it means, a value of the key's size.
-fn declared(types: &Types<'_>, edited: &mut Vec<u8>) -> Option<Vec<Declared>> {
+fn declared<'a>(types: &Types<'a>, edited: &mut Vec<u8>) -> Option<Vec<Declared<'a>>> {
     let mut found = Vec::new();
     for entry in types.section(".maps")?.1 {
         let Some(members) = types.members(types.follow(entry.var + 8)?) else { continue };
-        let members: Vec<(String, usize)> = members.map(|at| Some((types.name(at)?, at))).collect::<Option<_>>()?;
+        let members: Vec<(Cow<'_, str>, usize)> =
+            members.map(|at| Some((types.name(at)?, at))).collect::<Option<_>>()?;
         let member = |name: &str| members.iter().find(|(is, _)| is == name).map(|(_, at)| *at);
         let Some(at) = member("values") else { continue };
         let array = types.follow(at + 4).filter(|at| types.kind(*at) == Some(kind::ARRAY))?;

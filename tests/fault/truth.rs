@@ -123,7 +123,7 @@ pub fn lies(json: &Value, before: &State, is: &State, code: i32) -> Vec<String> 
                     && other["status"] == "undone"
                     && other["id"].as_str().is_some_and(|id| id.starts_with("pins")))
         };
-        if all[nth + 1..].iter().any(|other| later(other)) {
+        if all[nth + 1..].iter().any(later) {
             continue;
         }
         if let Some(lie) = lie(step, id, before, is) {
