@@ -1,6 +1,6 @@
 //! A read-only look at this kernel and at our place in it, taken once before the plan. Writes nothing.
 
-use std::{fs, os::unix::fs::MetadataExt, path::Path};
+use std::{fs, os::unix::fs::MetadataExt, path::Path, sync::OnceLock};
 
 /// CAP_NET_ADMIN (include/uapi/linux/capability.h, as the next ones).
 pub const CAP_NET_ADMIN: u32 = 12;
@@ -113,9 +113,10 @@ impl Facts {
 }
 
 impl KernelVersion {
-    /// The running kernel's.
+    /// The running kernel's, read once.
     pub fn running() -> Self {
-        Self::parse(&fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default())
+        static RUNNING: OnceLock<KernelVersion> = OnceLock::new();
+        *RUNNING.get_or_init(|| Self::parse(&fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default()))
     }
 
     /// As programs name it (LINUX_VERSION_CODE), without the patch level.

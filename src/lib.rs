@@ -53,6 +53,7 @@ static MEMORY: sys::memory::Arena = sys::memory::Arena::new();
 
 /// Runs a command line, the program's name not among its words.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> Health {
+    sys::limit::dump_no_core();
     match cli::parse(args) {
         Ok((command, options)) => verbs::carry_out(&command, &options),
         Err(usage) => {

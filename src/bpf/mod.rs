@@ -20,6 +20,7 @@ mod kind;
 mod layout;
 mod load;
 mod open;
+mod outside;
 mod parent;
 mod plan;
 mod proof;

@@ -1,6 +1,7 @@
 //! The only room that talks to the kernel through nix, rustix and libc, and the only one with `unsafe` in it.
 
 pub mod bpf;
+pub mod confine;
 pub mod cpu;
 pub mod file;
 pub mod limit;
