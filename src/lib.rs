@@ -20,7 +20,7 @@
 //! | `bpf` | objects, programs, maps, links, pins; the only one that uses aya |
 //! | `verbs` | how a plan is walked: apply, check, undo, attach, detach |
 //! | `journal`, `lock` | what survives a kill, and one run at a time |
-//! | `privilege` | letting capabilities go |
+//! | `privilege`, `trust` | letting capabilities go; opening only what root vouches for |
 //! | `report`, `logger`, `health` | what is said, where, and the exit codes |
 //! | `sys` | system calls; the only one with `unsafe` |
 
@@ -41,6 +41,7 @@ mod profiles;
 mod report;
 mod step;
 mod sys;
+mod trust;
 mod tune;
 mod verbs;
 

@@ -14,9 +14,9 @@ fn a_loader_that_was_taken_over_can_do_nothing_but_load() {
     sandbox(|s| {
         mount_fs("tracefs", "/sys/kernel/tracing", "");
         s.apply(EDGE).exits(0);
-        ok(Command::new("bpftool").args(["map", "create", "/sys/fs/bpf/foreign", "type", "array"]).args([
-            "key", "4", "value", "4", "entries", "1", "name", "foreign",
-        ]));
+        ok(Command::new("bpftool")
+            .args(["map", "create", "/sys/fs/bpf/foreign", "type", "array"])
+            .args(["key", "4", "value", "4", "entries", "1", "name", "foreign"]));
         let victim = s.file("/run/victim", "whole");
         let before = s.pins();
         let config = s.config("two.toml", &format!("{EDGE}[object.trace]\npath = \"builtin:trace\"\n"));
@@ -29,7 +29,8 @@ fn a_loader_that_was_taken_over_can_do_nothing_but_load() {
             .map(|(name, errno)| (name, errno.parse().unwrap()))
             .collect();
         assert!(verdicts.len() > 60, "{ran:#?}");
-        let wrong: Vec<_> = verdicts.iter().filter(|(name, errno)| name.starts_with("allowed ") != (**errno == 0)).collect();
+        let wrong: Vec<_> =
+            verdicts.iter().filter(|(name, errno)| name.starts_with("allowed ") != (**errno == 0)).collect();
         assert!(wrong.is_empty(), "{wrong:?}");
         // Refused by a wall, and not because the attack was clumsy.
         let walls = [-libc::EPERM, -libc::EACCES, -libc::EXDEV, -libc::ENOSYS];

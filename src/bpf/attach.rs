@@ -92,11 +92,7 @@ fn c_text(text: impl AsRef<[u8]>) -> Result<CString, Fault> {
 }
 
 /// The perf events behind an attachment.
-fn events(
-    wish: &AttachWish,
-    outside: &Outside,
-    fault: &dyn Fn(&io::Error) -> Fault,
-) -> Result<Vec<PerfEvent>, Fault> {
+fn events(wish: &AttachWish, outside: &Outside, fault: &dyn Fn(&io::Error) -> Fault) -> Result<Vec<PerfEvent>, Fault> {
     let probe = |pmu, on_return, name, offset| probe(outside, pmu, on_return, name, offset);
     Ok(match wish {
         AttachWish::Tracepoint { category, name } => {

@@ -64,7 +64,13 @@ pub fn finish(work: &mut Work<'_>, store: &Store, outside: &Outside, out: &Out) 
         };
         let (sha256, took) = (job.sha256(), work.took.get(&job.name).copied().unwrap_or_default());
         let now = format!("sha256 {}", sha256.get(..16).unwrap_or_default());
-        out.done(format!("object {}", job.name), now, why, took, &[("sha256", sha256), ("confined", outside.walls.clone())]);
+        out.done(
+            format!("object {}", job.name),
+            now,
+            why,
+            took,
+            &[("sha256", sha256), ("confined", outside.walls.clone())],
+        );
     }
     finish.record.links.retain(|link| !link.target.starts_with("xdp "));
     let mut wanted = work.plan.found.links.iter().filter(|xdp| !matches!(xdp.how, XdpHow::Blocked(_)));

@@ -58,23 +58,18 @@ pub fn paths(build: &Path, source: Option<&Path>) -> io::Result<()> {
     const CREATE_RULESET_VERSION: u32 = 1;
     const RULE_PATH_BENEATH: u32 = 1;
     // SAFETY: with this flag the kernel takes no ruleset, and answers with its version.
-    let version = check(unsafe {
-        libc::syscall(libc::SYS_landlock_create_ruleset, 0usize, 0usize, CREATE_RULESET_VERSION)
-    })?;
+    let version =
+        check(unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, 0usize, 0usize, CREATE_RULESET_VERSION) })?;
     if version < 2 && source.is_some() {
         return Err(io::Error::from_raw_os_error(libc::EINVAL));
     }
     let known = access::KNOWN.get(version as usize).or(access::KNOWN.last()).copied().unwrap_or(0);
     let files = (1 << known) - 1;
-    let ruleset = Ruleset {
-        files,
-        net: if version >= 4 { 0b11 } else { 0 },
-        scoped: if version >= 6 { 0b11 } else { 0 },
-    };
+    let ruleset =
+        Ruleset { files, net: if version >= 4 { 0b11 } else { 0 }, scoped: if version >= 6 { 0b11 } else { 0 } };
     // SAFETY: the ruleset outlives the call, which is told its size.
-    let rules = own(unsafe {
-        libc::syscall(libc::SYS_landlock_create_ruleset, &raw const ruleset, size_of::<Ruleset>(), 0)
-    })?;
+    let rules =
+        own(unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, &raw const ruleset, size_of::<Ruleset>(), 0) })?;
     let building = access::READ_DIR
         | access::REMOVE_DIR
         | access::REMOVE_FILE
@@ -88,13 +83,7 @@ pub fn paths(build: &Path, source: Option<&Path>) -> io::Result<()> {
         let rule = PathBeneath { allowed: allowed & files, parent: dir.as_raw_fd() };
         // SAFETY: the rule outlives the call, which copies it.
         check(unsafe {
-            libc::syscall(
-                libc::SYS_landlock_add_rule,
-                rules.as_raw_fd(),
-                RULE_PATH_BENEATH,
-                &raw const rule,
-                0,
-            )
+            libc::syscall(libc::SYS_landlock_add_rule, rules.as_raw_fd(), RULE_PATH_BENEATH, &raw const rule, 0)
         })?;
     }
     restrict(&rules)

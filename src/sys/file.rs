@@ -41,7 +41,7 @@ pub fn fs_magic(path: &Path) -> io::Result<u64> {
 }
 
 /// `f_type` is signed on most machines, so bpffs would be negative where it has 32 bits.
-const fn magic(f_type: u64) -> u64 {
+pub(super) const fn magic(f_type: u64) -> u64 {
     f_type & 0xffff_ffff
 }
 

@@ -11,3 +11,4 @@ pub mod memory;
 pub mod mount;
 pub mod netlink;
 pub mod process;
+pub mod walk;

@@ -3,8 +3,8 @@
 #![allow(unsafe_code, missing_docs, clippy::pedantic, reason = "an attacker has no manners")]
 
 use libc::{
-    AF_ALG, AF_INET, AF_INET6, AF_NETLINK, AF_PACKET, AF_UNIX, AF_VSOCK, AT_FDCWD, O_CREAT, O_DIRECTORY, O_PATH, O_RDONLY,
-    O_RDWR, O_WRONLY, SOCK_DGRAM, SOCK_RAW, SOCK_STREAM, c_long, syscall,
+    AF_ALG, AF_INET, AF_INET6, AF_NETLINK, AF_PACKET, AF_UNIX, AF_VSOCK, AT_FDCWD, O_CREAT, O_DIRECTORY, O_PATH,
+    O_RDONLY, O_RDWR, O_WRONLY, SOCK_DGRAM, SOCK_RAW, SOCK_STREAM, c_long, syscall,
 };
 
 macro_rules! c {
