@@ -30,12 +30,14 @@ use crate::{
 /// The running kernel's BTF.
 pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
+type PinnedMap = Result<(OwnedFd, MapIdentity), Fault>;
+
 /// What was opened. An errno stands for what could not be.
 #[derive(Default)]
 pub struct Outside {
     files: Vec<(PathBuf, Result<File, i32>)>,
     texts: Vec<(String, Result<String, i32>)>,
-    maps: Vec<(PathBuf, Result<(OwnedFd, MapIdentity), Fault>)>,
+    maps: Vec<(PathBuf, PinnedMap)>,
     programs: Vec<(PathBuf, OwnedFd)>,
     links: Vec<(PathBuf, LinkIdentity)>,
     /// What confines this process besides its capabilities: `landlock seccomp`.
