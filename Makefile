@@ -48,7 +48,8 @@ test: build ## build, then every test (needs root); ARGS="--test NAME" for some
 		[[ $$object -nt $$source ]] ||
 			clang -g -O2 -target bpf -I"/usr/include/$$(cc -print-multiarch)" -c "$$source" -o "$$object"
 	done
-	export BPFBOOT=$$PWD/target/bpfboot
+	export BPFBOOT=$$PWD/target/bpfboot BPFBOOT_HOSTILE=$$PWD/target/hostile/debug/bpfboot
+	step hostile "Building a bpfboot whose loader turns on it" hostile build
 	step tests "Building the tests with $$toolchain" native test --no-run $(ARGS)
 	native test $(ARGS) -- --test-threads=1 $(HARNESS)
 

@@ -1,5 +1,5 @@
 # Sourced by the Makefile. The one place that chooses the Rust toolchain, installs what is
-# missing, and holds the compiler flags. Functions to call: need, step, ebpf, static, native.
+# missing, and holds the compiler flags. Functions to call: need, step, ebpf, static, native, hostile.
 
 LLVM=22
 BPF_LINKER=0.13.0
@@ -223,4 +223,12 @@ fuzz() {
         -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 "${before_1_98_rustc[@]}") \
         "$cargo" "$command" --manifest-path tests/fuzz/Cargo.toml --release --target "$gnu" --target-dir target/fuzz \
         "${before_1_98_cargo[@]}" "$@"
+}
+
+# The host crate with a loader that turns on it once it has loaded: tests/common/hostile.rs.
+hostile() {
+    local command=$1
+    shift
+    CARGO_PROFILE_DEV_DEBUG=false CARGO_ENCODED_RUSTFLAGS=$(rustflags --cfg=hostile "${before_1_98_rustc[@]}") \
+        "$cargo" "$command" --bin bpfboot --target-dir target/hostile "${before_1_98_cargo[@]}" "$@"
 }

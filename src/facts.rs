@@ -1,6 +1,6 @@
 //! A read-only look at this kernel and at our place in it, taken once before the plan. Writes nothing.
 
-use std::{fs, os::unix::fs::MetadataExt, path::Path};
+use std::{fs, os::unix::fs::MetadataExt, path::Path, sync::OnceLock};
 
 use crate::sys::process;
 
@@ -115,12 +115,13 @@ impl Facts {
 }
 
 impl KernelVersion {
-    /// The running kernel's. One that does not tell is taken for a modern one.
+    /// The running kernel's, asked once. One that does not tell is taken for a modern one.
     pub fn running() -> Self {
-        match Self::parse(&process::kernel_release()) {
+        static RUNNING: OnceLock<KernelVersion> = OnceLock::new();
+        *RUNNING.get_or_init(|| match Self::parse(&process::kernel_release()) {
             Self { major: 0, .. } => Self { major: u16::MAX.into(), minor: 0 },
             version => version,
-        }
+        })
     }
 
     /// As programs name it (LINUX_VERSION_CODE), without the patch level.

@@ -20,7 +20,7 @@
 //! | `bpf` | objects, programs, maps, links, pins; the only one that uses aya |
 //! | `verbs` | how a plan is walked: apply, check, undo, attach, detach |
 //! | `journal`, `lock` | what survives a kill, and one run at a time |
-//! | `privilege` | letting capabilities go |
+//! | `privilege`, `trust` | letting capabilities go; opening only what root vouches for |
 //! | `report`, `logger`, `health` | what is said, where, and the exit codes |
 //! | `sys` | system calls; the only one with `unsafe` |
 
@@ -45,6 +45,7 @@ mod profiles;
 mod report;
 mod step;
 mod sys;
+mod trust;
 mod tune;
 mod verbs;
 
@@ -58,6 +59,7 @@ static MEMORY: sys::memory::Arena = sys::memory::Arena::new();
 
 /// Runs a command line, the program's name not among its words.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> Health {
+    sys::limit::dump_no_core();
     match cli::parse(args) {
         Ok((command, options)) => verbs::carry_out(&command, &options),
         Err(usage) => {

@@ -6,7 +6,7 @@ mod common;
 use std::{
     fs,
     io::Write,
-    os::unix::fs::{PermissionsExt, chown, symlink},
+    os::unix::fs::{PermissionsExt, chown, lchown, symlink},
     path::Path,
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -313,6 +313,120 @@ fn row_09_only_a_file_that_root_vouches_for_is_read() {
         // A file that only root can read is fine, and so is the rest where one says so.
         s.json(&["--allow-untrusted", "-c", "/run/writable.toml", "-c", "/run/others.toml", "apply"]).exits(0);
         assert_eq!(s.sysctl(TTL), "77");
+    });
+}
+
+#[test]
+fn row_09_a_link_is_followed_only_where_root_vouches_for_it() {
+    sandbox(|s| {
+        s.config("good.toml", &format!("[sysctl]\n\"{TTL}\" = 77\n"));
+        let made = |dir: &str, mode: u32, link: &str, target: &str| {
+            let _ = fs::create_dir(dir);
+            fs::set_permissions(dir, fs::Permissions::from_mode(mode)).unwrap();
+            symlink(target, format!("{dir}/{link}")).unwrap();
+            format!("{dir}/{link}")
+        };
+        let refused = |path: &str, link: &str| {
+            let said = s.bpfboot(&["-c", path, "apply"]).exits(2).stderr;
+            assert!(said.contains(link) && said.contains("allow-untrusted"), "{path}: {said}");
+            untouched(s);
+        };
+        let open = made("/run/open", 0o777, "a.toml", "/run/good.toml");
+        refused(&open, "the symbolic link /run/open/a.toml");
+        let sticky = made("/run/sticky", 0o1777, "mine.toml", "../good.toml");
+        let theirs = made("/run/sticky", 0o1777, "theirs.toml", "../good.toml");
+        lchown(&theirs, Some(1000), None).unwrap();
+        refused(&theirs, "/run/sticky/theirs.toml");
+        let owned = made("/run/owned", 0o755, "a.toml", "/run/good.toml");
+        chown("/run/owned", Some(1000), None).unwrap();
+        refused(&owned, "/run/owned/a.toml");
+        // What a good link leads to is looked at in the same way, also in the middle of a path.
+        let relay = made("/run/relay", 0o755, "a.toml", &open);
+        refused(&relay, "the symbolic link /run/open/a.toml");
+        let through = made("/run/open", 0o777, "dir", "/run");
+        refused(&format!("{through}/good.toml"), "the symbolic link /run/open/dir");
+        for magic in ["/dev/stdin", "/proc/self/fd/0", "/proc/thread-self/root/run/good.toml"] {
+            let said = s.bpfboot(&["-c", magic, "apply"]).exits(2).stderr;
+            assert!(said.contains("link of /proc") && said.contains("--config -"), "{magic}: {said}");
+        }
+        // As Kubernetes lays out a ConfigMap.
+        fs::create_dir_all("/run/map/..2026_11_24").unwrap();
+        fs::copy("/run/good.toml", "/run/map/..2026_11_24/x.toml").unwrap();
+        symlink("..2026_11_24", "/run/map/..data").unwrap();
+        symlink("..data/x.toml", "/run/map/x.toml").unwrap();
+        for good in [&sticky, "/run/map/x.toml"] {
+            s.json(&["-c", good, "apply", "--dry-run"]).exits(0);
+        }
+        for lifted in [&open, &theirs, &owned, &relay] {
+            s.json(&["--allow-untrusted", "-c", lifted, "apply", "--dry-run"]).exits(0);
+        }
+        // Nor is openat2(2) needed for that.
+        for errno in ["ENOSYS", "EPERM"] {
+            let inject = format!("inject=openat2:error={errno}");
+            s.strace(&["-e", &inject], &["-c", "/run/map/x.toml", "apply", "--dry-run"]).ran.exits(0);
+            s.strace(&["-e", &inject], &["-c", &open, "apply", "--dry-run"]).ran.exits(2);
+        }
+        // An object is no less.
+        fs::copy(common::object("count_v1"), "/run/count.o").unwrap();
+        fs::set_permissions("/run/count.o", fs::Permissions::from_mode(0o644)).unwrap();
+        let object = made("/run/open", 0o777, "count.o", "/run/count.o");
+        let report = s.apply(&format!("[object.count]\npath = \"{object}\"\n")).exits(1);
+        let (cause, text) = report.fault("object count");
+        assert!(cause == "object" && text.contains("the symbolic link /run/open/count.o"), "{text}");
+    });
+}
+
+#[test]
+fn row_10_what_is_read_is_opened_once_and_never_again_by_path() {
+    sandbox(|s| {
+        fs::copy(common::object("count_v1"), "/run/count.o").unwrap();
+        fs::set_permissions("/run/count.o", fs::Permissions::from_mode(0o644)).unwrap();
+        let config = s.config("once.toml", "[object.count]\npath = \"/run/count.o\"\n");
+        let traced = s.strace(&[], &["-c", config.to_str().unwrap(), "apply"]);
+        traced.ran.exits(0);
+        for path in ["/run/once.toml", "/run/count.o"] {
+            let calls: Vec<_> = traced.calls.iter().filter(|call| call.line.contains(&format!("\"{path}\""))).collect();
+            let named: Vec<_> = calls.iter().filter(|call| call.name != "execve").collect();
+            assert!(matches!(named.as_slice(), [call] if call.name == "openat2"), "{path}: {named:#?}");
+        }
+    });
+}
+
+#[test]
+fn a_hostile_environment_changes_nothing() {
+    sandbox(|s| {
+        let config =
+            s.config("env.toml", &format!("[sysctl]\n\"{TTL}\" = 77\n[object.edge]\npath = \"builtin:edge\"\n"));
+        let said = |environment: &[(&str, &str)]| {
+            let mut command = s.command(&["-c", config.to_str().unwrap(), "apply"]);
+            command.env_clear().env("NO_COLOR", "1").envs(environment.iter().copied());
+            let ran = run(&mut command).exits(0);
+            let state = s.state();
+            s.json(&["undo"]).exits(0);
+            let steady = |line: &&str| line.starts_with("done sysctl") || line.starts_with("done map");
+            (ran.stdout.lines().filter(steady).map(str::to_owned).collect::<Vec<_>>(), ran.stderr, state)
+        };
+        let plain = said(&[]);
+        let huge = "x".repeat(120_000);
+        let hostile = [
+            ("LD_PRELOAD", "/run/evil.so"),
+            ("LD_LIBRARY_PATH", "/run"),
+            ("LD_AUDIT", "/run/evil.so"),
+            ("LD_DEBUG", "all"),
+            ("RUST_LOG", "trace"),
+            ("RUST_BACKTRACE", "full"),
+            ("RUST_MIN_STACK", "1"),
+            ("TMPDIR", "/nowhere"),
+            ("HOME", "/nowhere"),
+            ("TERM", "\u{1b}[31m"),
+            ("LC_ALL", "tr_TR.UTF-8"),
+            ("LANG", huge.as_str()),
+            ("PATH", ""),
+            ("BPFBOOT", "1"),
+            ("MALLOC_PERTURB_", "1"),
+            ("TZ", "/run/evil"),
+        ];
+        assert_eq!(said(&hostile), plain);
     });
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     ffi::CString,
-    fs, io,
+    io,
     os::fd::{BorrowedFd, OwnedFd},
     time::{Duration, Instant},
 };
@@ -13,6 +13,7 @@ use super::{
     fault::{of_attach, of_unpinnable},
     job::{ProgramJob, XdpJob, target},
     kind::Kind,
+    outside::Outside,
     proof::no_interface,
     user,
 };
@@ -52,7 +53,12 @@ const SOFTWARE_EVENTS: [&str; 11] = [
 ///
 /// # Errors
 /// A [`Cause::Attach`] or [`Cause::Privilege`] fault.
-pub fn tracing(program: BorrowedFd<'_>, job: &ProgramJob, wish: &AttachWish) -> Result<Vec<OwnedFd>, Fault> {
+pub fn tracing(
+    program: BorrowedFd<'_>,
+    job: &ProgramJob,
+    wish: &AttachWish,
+    outside: &Outside,
+) -> Result<Vec<OwnedFd>, Fault> {
     let place = target(wish);
     let fault = |error: &io::Error| of_attach(error, job.kind, &place);
     let one = |link: io::Result<OwnedFd>| link.map(|link| vec![link]).map_err(|e| fault(&e));
@@ -62,13 +68,13 @@ pub fn tracing(program: BorrowedFd<'_>, job: &ProgramJob, wish: &AttachWish) -> 
             one(link::to_raw_tracepoint(program, None))
         }
         AttachWish::Uprobe(at) | AttachWish::Uretprobe(at) if job.section.contains(".multi") => {
-            let (file, offset) = user::place(at)?;
+            let (file, offset) = user::place(at, outside)?;
             one(link::to_user_function(program, &file, offset, job.kind == Kind::Uretprobe))
         }
         AttachWish::Xdp { .. } => Err(Fault::new(Cause::Attach, "XDP attaches to interfaces, not to events")),
         _ => {
             let mut links = Vec::new();
-            for event in events(wish, &fault)? {
+            for event in events(wish, outside, &fault)? {
                 let event = link::open_perf_event(&event).map_err(|e| fault(&e))?;
                 links.push(link::to_perf_event(program, &event).map_err(|e| match e.raw_os_error() {
                     // The event was fine, so it is the link that this kernel does not know.
@@ -86,10 +92,11 @@ fn c_text(text: impl AsRef<[u8]>) -> Result<CString, Fault> {
 }
 
 /// The perf events behind an attachment.
-fn events(wish: &AttachWish, fault: &dyn Fn(&io::Error) -> Fault) -> Result<Vec<PerfEvent>, Fault> {
+fn events(wish: &AttachWish, outside: &Outside, fault: &dyn Fn(&io::Error) -> Fault) -> Result<Vec<PerfEvent>, Fault> {
+    let probe = |pmu, on_return, name, offset| probe(outside, pmu, on_return, name, offset);
     Ok(match wish {
         AttachWish::Tracepoint { category, name } => {
-            let config = tracepoint_id(category, name).map_err(|e| fault(&e))?;
+            let config = tracepoint_id(outside, category, name).map_err(|e| fault(&e))?;
             vec![PerfEvent { kind: link::TRACEPOINT, config, ..PerfEvent::default() }]
         }
         AttachWish::Kprobe { function, offset } => {
@@ -97,7 +104,7 @@ fn events(wish: &AttachWish, fault: &dyn Fn(&io::Error) -> Fault) -> Result<Vec<
         }
         AttachWish::Kretprobe(function) => vec![probe("kprobe", true, c_text(function)?, 0).map_err(|e| fault(&e))?],
         AttachWish::Uprobe(at) | AttachWish::Uretprobe(at) => {
-            let (file, offset) = user::place(at)?;
+            let (file, offset) = user::place(at, outside)?;
             vec![probe("uprobe", matches!(wish, AttachWish::Uretprobe(_)), file, offset).map_err(|e| fault(&e))?]
         }
         AttachWish::PerfEvent { event, sample } => {
@@ -110,23 +117,44 @@ fn events(wish: &AttachWish, fault: &dyn Fn(&io::Error) -> Fault) -> Result<Vec<
             };
             let event =
                 PerfEvent { kind: link::SOFTWARE, config: config as u64, frequency, period, ..PerfEvent::default() };
-            cpu::online().into_iter().map(|cpu| PerfEvent { cpu, ..event.clone() }).collect()
+            cpu::online().iter().map(|cpu| PerfEvent { cpu: *cpu, ..event.clone() }).collect()
         }
         _ => Vec::new(),
     })
 }
 
-/// A tracepoint's id, from tracefs or from its old place in debugfs.
-fn tracepoint_id(category: &str, name: &str) -> io::Result<u64> {
-    let read = |root: &str| fs::read_to_string(format!("{root}/events/{category}/{name}/id"));
-    let text = read("/sys/kernel/tracing").or_else(|error| read("/sys/kernel/debug/tracing").map_err(|_| error))?;
+/// Where tracefs is, and its old place in debugfs.
+const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
+
+/// The small files that attaching there takes.
+pub fn texts(wish: &AttachWish) -> Vec<String> {
+    let pmu = |pmu: &str, file: &str| format!("{PMUS}/{pmu}/{file}");
+    let of_return = |name: &str| vec![pmu(name, "type"), pmu(name, "format/retprobe")];
+    match wish {
+        AttachWish::Tracepoint { category, name } => TRACEFS.map(|root| id_file(root, category, name)).to_vec(),
+        AttachWish::Kprobe { .. } => vec![pmu("kprobe", "type")],
+        AttachWish::Kretprobe(_) => of_return("kprobe"),
+        AttachWish::Uprobe(_) => vec![pmu("uprobe", "type")],
+        AttachWish::Uretprobe(_) => of_return("uprobe"),
+        _ => Vec::new(),
+    }
+}
+
+fn id_file(root: &str, category: &str, name: &str) -> String {
+    format!("{root}/events/{category}/{name}/id")
+}
+
+/// A tracepoint's id.
+fn tracepoint_id(outside: &Outside, category: &str, name: &str) -> io::Result<u64> {
+    let [new, old] = TRACEFS.map(|root| outside.text(&id_file(root, category, name)));
+    let text = new.or_else(|error| old.map_err(|_| error))?;
     text.trim().parse().map_err(|_| io::Error::from_raw_os_error(libc::EIO))
 }
 
-fn probe(pmu: &str, on_return: bool, name: CString, offset: u64) -> io::Result<PerfEvent> {
-    let read = |file: &str| fs::read_to_string(format!("{PMUS}/{pmu}/{file}"));
+fn probe(outside: &Outside, pmu: &str, on_return: bool, name: CString, offset: u64) -> io::Result<PerfEvent> {
+    let read = |file: &str| outside.text(&format!("{PMUS}/{pmu}/{file}"));
     let number = |text: &str| text.trim().parse().map_err(|_| io::Error::from_raw_os_error(libc::EIO));
-    let kind = number(&read("type")?)?;
+    let kind = number(read("type")?)?;
     // `config:0`: the bit that makes it a probe on return.
     let bit = if on_return { number(read("format/retprobe")?.trim().trim_start_matches("config:"))? } else { 0 };
     Ok(PerfEvent { kind, config: u64::from(on_return) << bit, name: Some(name), offset, ..PerfEvent::default() })

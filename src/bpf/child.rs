@@ -8,7 +8,7 @@ use std::{
     fs::{self, File},
     io::Write,
     path::Path,
-    sync::Mutex,
+    sync::{Mutex, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -19,8 +19,9 @@ use super::{
     layout::Machine,
     load::load_programs,
     open::{KernelBtf, Opened, open},
+    outside::Outside,
     plan::{BpfPlan, ObjectPlan},
-    proof::{How, open_link},
+    proof::How,
     record::Record,
     store::{Shelf, Store},
     wire::Event,
@@ -92,17 +93,21 @@ pub struct Work<'a> {
 /// [`GaveUp`] after a required item was reported as failed.
 pub fn run(plan: &BpfPlan, without: &[String], machine: Machine, out: &Out) -> Result<(), GaveUp> {
     let store = &plan.store;
-    let kernel_btf = KernelBtf::default();
+    let outside = &Outside::gather(plan).map_err(|fault| {
+        out.failed("loader".into(), false, Instant::now(), fault);
+        GaveUp
+    })?;
+    let kernel_btf = KernelBtf { outside, parsed: OnceLock::new() };
     let mut works = Vec::new();
     for name in &plan.carry {
-        carry_whole(store, name).map_err(|fault| {
+        carry_whole(store, name, outside).map_err(|fault| {
             out.failed(format!("object {name}"), false, Instant::now(), fault);
             GaveUp
         })?;
     }
     for plan in &plan.objects {
         if without.contains(&format!("object {}", plan.job.name)) {
-            left(&plan.job, store, out)?;
+            left(&plan.job, store, outside, out)?;
             continue;
         }
         works.extend(begin(plan, store, machine, &kernel_btf, out)?);
@@ -111,9 +116,9 @@ pub fn run(plan: &BpfPlan, without: &[String], machine: Machine, out: &Out) -> R
     for mut work in works {
         let job = &work.plan.job;
         if work.lost {
-            left(job, store, out)?;
-        } else if let Err(fault) = finish(&mut work, store, out) {
-            give_up_on(job, store, fault, out)?;
+            left(job, store, outside, out)?;
+        } else if let Err(fault) = finish(&mut work, store, outside, out) {
+            give_up_on(job, store, outside, fault, out)?;
         }
     }
     out.send(&Event::End);
@@ -124,7 +129,7 @@ fn begin<'a>(
     plan: &'a ObjectPlan,
     store: &Store,
     machine: Machine,
-    btf: &KernelBtf,
+    btf: &KernelBtf<'_>,
     out: &Out,
 ) -> Result<Option<Work<'a>>, GaveUp> {
     let job = &plan.job;
@@ -140,7 +145,7 @@ fn begin<'a>(
             let took = BTreeMap::from([(job.name.clone(), start.elapsed())]);
             Ok(Some(Work { plan, opened, record, took, lost: false }))
         }
-        Err(fault) => give_up_on(job, store, Object(fault, start), out).map(|()| None),
+        Err(fault) => give_up_on(job, store, btf.outside, Object(fault, start), out).map(|()| None),
     }
 }
 
@@ -148,50 +153,52 @@ fn begin<'a>(
 pub struct Object(pub Fault, pub Instant);
 
 /// An object that is optional leaves the stage.
-fn give_up_on(job: &Job, store: &Store, Object(fault, start): Object, out: &Out) -> Result<(), GaveUp> {
+fn give_up_on(
+    job: &Job,
+    store: &Store,
+    outside: &Outside,
+    Object(fault, start): Object,
+    out: &Out,
+) -> Result<(), GaveUp> {
     out.failed(format!("object {}", job.name), job.optional, start, fault);
     if !job.optional {
         return Err(GaveUp);
     }
-    left(job, store, out)
+    left(job, store, outside, out)
 }
 
 /// Has an optional object left the stage? What cannot be left would be made live.
-fn left(job: &Job, store: &Store, out: &Out) -> Result<(), GaveUp> {
-    leave(job, store).map_err(|fault| {
+fn left(job: &Job, store: &Store, outside: &Outside, out: &Out) -> Result<(), GaveUp> {
+    leave(job, store, outside).map_err(|fault| {
         out.failed(format!("object {}", job.name), false, Instant::now(), fault);
         GaveUp
     })
 }
 
 /// Takes an object out of the stage; what was live of it stays live.
-fn leave(job: &Job, store: &Store) -> Result<(), Fault> {
-    clear(store, &store.stage().object(&job.name))?;
-    carry_whole(store, &job.name)
+fn leave(job: &Job, store: &Store, outside: &Outside) -> Result<(), Fault> {
+    clear(&store.stage().object(&job.name))?;
+    carry_whole(store, &job.name, outside)
 }
 
 /// Takes an object over as it is, links and all. An XDP link whose interface is gone stays behind.
-fn carry_whole(store: &Store, object: &PinName) -> Result<(), Fault> {
+fn carry_whole(store: &Store, object: &PinName, outside: &Outside) -> Result<(), Fault> {
     let Some(mut record) = Record::read(&store.live().object(object))? else { return Ok(()) };
     store.stage().make(object)?;
     carry(store, object, &record)?;
     record.links.retain(|link| {
-        let alive =
-            || open_link(&store.live().pin(object, Shelf::Links, &link.name)).is_ok_and(|link| link.ifindex != Some(0));
+        let known = outside.link(&store.live().pin(object, Shelf::Links, &link.name));
+        let alive = || known.is_some_and(|link| link.ifindex != Some(0));
         !link.target.starts_with("xdp ") || (alive() && carry_pin(store, object, Shelf::Links, &link.name).is_ok())
     });
     record.write(&store.stage().object(object))
 }
 
 /// Empties an object's directory in the stage, where nobody but us writes.
-fn clear(store: &Store, dir: &Path) -> Result<(), Fault> {
+fn clear(dir: &Path) -> Result<(), Fault> {
     for shelf in Shelf::ALL {
         for file in entries(&dir.join(shelf.dir()))? {
-            let pin = dir.join(shelf.dir()).join(file);
-            if shelf == Shelf::Links {
-                store.let_go(&store.stage(), &pin);
-            }
-            remove(&pin)?;
+            remove(&dir.join(shelf.dir()).join(file))?;
         }
         remove_dir(&dir.join(shelf.dir()))?;
     }

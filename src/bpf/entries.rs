@@ -124,7 +124,9 @@ pub fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>, map: &MapIdentity, cpus: u
             bpf::write_entry(to, &next, &value).map_err(|e| fault("write an old entry into the new map", &e))?;
             count += 1;
         }
-        key = Some(next.clone());
+        // Both are used again: what is given back is not.
+        let taken = key.get_or_insert_with(|| next.clone());
+        std::mem::swap(taken, &mut next);
     }
     Ok(count)
 }

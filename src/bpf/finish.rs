@@ -1,7 +1,7 @@
 //! The last stretch of an object in the stage: pins, program arrays, attachments, and the record of who they are.
 
 use std::{
-    fs,
+    fs, mem,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     time::{Duration, Instant},
 };
@@ -13,7 +13,8 @@ use super::{
     job::{Job, ProgramJob, mode_word, target},
     layout::Layout,
     open::Opened,
-    proof::{How, XdpHow, XdpPlan, open_link},
+    outside::Outside,
+    proof::{How, XdpHow, XdpPlan},
     record::{LinkRecord, Record},
     store::{Shelf, Store},
     wire::Event,
@@ -28,6 +29,11 @@ use crate::{
 struct Finish<'a> {
     job: &'a Job,
     store: &'a Store,
+    outside: &'a Outside,
+    /// What was loaded; `None` when it is carried over.
+    opened: Option<&'a Opened>,
+    /// XDP links made here.
+    made: Vec<OwnedFd>,
     out: &'a Out,
     record: &'a mut Record,
 }
@@ -36,18 +42,20 @@ struct Finish<'a> {
 ///
 /// # Errors
 /// What made the object unusable; an optional program or attachment that fails is only reported.
-pub fn finish(work: &mut Work<'_>, store: &Store, out: &Out) -> Result<(), Object> {
+pub fn finish(work: &mut Work<'_>, store: &Store, outside: &Outside, out: &Out) -> Result<(), Object> {
     let start = Instant::now();
     let failed = |fault| Object(fault, start);
     let job = &work.plan.job;
-    let opened = work.opened.take();
-    let mut finish = Finish { job, store, out, record: &mut work.record };
+    // Descriptors of pinned things are let go by _exit, not here: closing is work nobody waits for.
+    let opened = mem::ManuallyDrop::new(work.opened.take());
+    let opened = opened.as_ref();
+    let mut finish = Finish { job, store, outside, opened, made: Vec::new(), out, record: &mut work.record };
     if let Some(opened) = opened {
-        finish.keep_maps(&opened).map_err(failed)?;
-        fill_program_arrays(job, &opened).map_err(failed)?;
+        finish.keep_maps(opened).map_err(failed)?;
+        fill_program_arrays(job, opened).map_err(failed)?;
         for program in &job.programs {
             if let Some(took) = work.took.get(&program.name).copied() {
-                finish.pin_and_attach(program, took, &opened).map_err(failed)?;
+                finish.pin_and_attach(program, took, opened).map_err(failed)?;
             }
         }
         let why = match &work.plan.found.how {
@@ -56,15 +64,22 @@ pub fn finish(work: &mut Work<'_>, store: &Store, out: &Out) -> Result<(), Objec
         };
         let (sha256, took) = (job.sha256(), work.took.get(&job.name).copied().unwrap_or_default());
         let now = format!("sha256 {}", sha256.get(..16).unwrap_or_default());
-        out.done(format!("object {}", job.name), now, why, took, &[("sha256", sha256)]);
-        // Descriptors of pinned things are let go by _exit, not here: closing is work nobody waits for.
-        std::mem::forget(opened);
+        out.done(
+            format!("object {}", job.name),
+            now,
+            why,
+            took,
+            &[("sha256", sha256), ("confined", outside.walls.clone())],
+        );
     }
     finish.record.links.retain(|link| !link.target.starts_with("xdp "));
-    for xdp in work.plan.found.links.iter().filter(|xdp| !matches!(xdp.how, XdpHow::Blocked(_))) {
-        finish.attach_xdp(xdp).map_err(failed)?;
-    }
-    finish.record.write(&store.stage().object(&job.name)).map_err(failed)
+    let mut wanted = work.plan.found.links.iter().filter(|xdp| !matches!(xdp.how, XdpHow::Blocked(_)));
+    let attached = wanted.try_for_each(|xdp| finish.attach_xdp(xdp));
+    attached.and_then(|()| finish.record.write(&store.stage().object(&job.name))).map_err(|fault| {
+        // With the last reference they would go as well, but only when the kernel finds the time.
+        finish.made.iter().for_each(|link| drop(bpf::detach_link(link.as_fd())));
+        failed(fault)
+    })
 }
 
 fn fill_program_arrays(job: &Job, opened: &Opened) -> Result<(), Fault> {
@@ -133,9 +148,9 @@ impl Finish<'_> {
         let place = format!("{} {}", program.kind.word(), target(wish));
         self.out.send(&Event::Begin(first.clone()));
         let mut links = Vec::new();
-        let attached = attach::tracing(fd, program, wish).and_then(|made| {
+        let attached = attach::tracing(fd, program, wish, self.outside).and_then(|made| {
             for (name, link) in names.iter().zip(made) {
-                links.push(self.pin_link(name, &program.name, &place, link)?);
+                links.push(self.pin_link(name, &program.name, &place, &link)?);
             }
             Ok(())
         });
@@ -156,11 +171,12 @@ impl Finish<'_> {
         }
     }
 
-    fn pin_link(&self, name: &str, program: &PinName, place: &str, link: OwnedFd) -> Result<LinkRecord, Fault> {
+    fn pin_link(&self, name: &str, program: &PinName, place: &str, link: &OwnedFd) -> Result<LinkRecord, Fault> {
         let name = link_name(name)?;
         let path = self.store.stage().pin(&self.job.name, Shelf::Links, &name);
         bpf::pin(link.as_fd(), &path).map_err(|e| of_pin(&e, &path))?;
-        let identity = identity(&path)?;
+        let identity = bpf::link_identity(link.as_fd())
+            .map_err(|e| Fault::io(Cause::Pin, format!("look at {}", path.display()), &e))?;
         // The pin holds the link from here on, so letting the descriptor go is not the last reference: that one would
         // make the kernel detach, and wait tens of milliseconds for it.
         Ok(LinkRecord { name, id: identity.id, program: program.clone(), target: place.to_owned() })
@@ -202,24 +218,27 @@ impl Finish<'_> {
         let old = Record::read(&self.store.live().object(&job.name))?.unwrap_or_default();
         let target = old.links.into_iter().find(|link| link.name == name).map(|link| link.target);
         let target = target.unwrap_or_else(|| format!("xdp {} {}", plan.job.interface, mode_word(plan.job.mode)));
-        let identity = identity(&self.store.stage().pin(&job.name, Shelf::Links, &name))?;
+        let live = self.store.live().pin(&job.name, Shelf::Links, &name);
+        let gone = || Fault::new(Cause::Pin, format!("{} is not a link any more", live.display()));
+        let identity = self.outside.link(&live).ok_or_else(gone)?;
         Ok(LinkRecord { name, id: identity.id, program: plan.job.program.clone(), target })
     }
 
-    fn new_xdp_link(&self, plan: &XdpPlan, name: &str, id: &str) -> Result<LinkRecord, Fault> {
+    fn new_xdp_link(&mut self, plan: &XdpPlan, name: &str, id: &str) -> Result<LinkRecord, Fault> {
         self.out.send(&Event::Begin(id.to_owned()));
-        let path = self.store.stage().pin(&self.job.name, Shelf::Progs, &plan.job.program);
-        let program =
-            bpf::open_pin(&path).map_err(|e| Fault::io(Cause::Pin, format!("open {}", path.display()), &e))?;
-        let (link, mode) = attach::xdp(program.as_fd(), &plan.job)?;
-        self.pin_link(name, &plan.job.program, &format!("xdp {} {mode}", plan.job.interface), link)
+        let path = self.store.live().pin(&self.job.name, Shelf::Progs, &plan.job.program);
+        let program = match self.opened {
+            Some(opened) => opened.loaded.get(&plan.job.program).map(AsFd::as_fd),
+            None => self.outside.program(&path),
+        };
+        let absent = || Fault::new(Cause::Attach, "its program is not loaded");
+        let (link, mode) = attach::xdp(program.ok_or_else(absent)?, &plan.job)?;
+        let pinned = self.pin_link(name, &plan.job.program, &format!("xdp {} {mode}", plan.job.interface), &link);
+        self.made.push(link);
+        pinned
     }
 }
 
 fn link_name(name: &str) -> Result<PinName, Fault> {
     name.parse().map_err(|why| Fault::new(Cause::Pin, format!("the link name \"{name}\" cannot be a pin: {why}")))
-}
-
-fn identity(path: &std::path::Path) -> Result<bpf::LinkIdentity, Fault> {
-    open_link(path).map_err(|why| Fault::new(Cause::Pin, format!("{}: {why}", path.display())))
 }

@@ -1,5 +1,7 @@
 //! What fuzzing calls of these rooms: the parent's and the child's side of an object, without the kernel.
 
+use std::sync::OnceLock;
+
 use aya_obj::{EbpfSectionKind, maps::LegacyMap, maps::bpf_map_def};
 
 use super::{
@@ -8,6 +10,7 @@ use super::{
     layout::{Fate, Layout, Machine, fate},
     load,
     open::{self, KernelBtf},
+    outside::Outside,
     parent::Ear,
     record::Record,
     source::Bytes,
@@ -44,11 +47,18 @@ pub fn parent(elf: &[u8]) -> Result<Job, Fault> {
     Ok(Job::of(&wish, bytes()).unwrap_or(job))
 }
 
+/// The running kernel's BTF, parsed once for all inputs.
+fn kernel() -> &'static KernelBtf<'static> {
+    static OUTSIDE: OnceLock<Outside> = OnceLock::new();
+    static KERNEL: OnceLock<KernelBtf<'static>> = OnceLock::new();
+    KERNEL.get_or_init(|| KernelBtf { outside: OUTSIDE.get_or_init(Outside::of_kernel), parsed: OnceLock::new() })
+}
+
 /// All that the child does with it before it asks the kernel for anything.
 pub fn child(job: &Job) -> Result<(), Fault> {
     let mut object = open::read(job)?;
     open::type_info(&mut object)?;
-    open::relocate_types(job, &mut object, &KernelBtf::default())?;
+    open::relocate_types(job, &mut object, kernel())?;
     let maps: Vec<_> = std::mem::take(&mut object.maps).into_iter().collect();
     for (name, map) in &maps {
         let wish = job.maps.get(name).cloned().unwrap_or_default();

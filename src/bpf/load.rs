@@ -51,7 +51,7 @@ type Loaded = (PinName, PinName, Duration, Result<OwnedFd, Fault>);
 ///
 /// # Errors
 /// [`GaveUp`] when a required program failed; it was reported.
-pub fn load_programs(works: &mut [Work<'_>], btf: &KernelBtf, out: &Out) -> Result<(), GaveUp> {
+pub fn load_programs(works: &mut [Work<'_>], btf: &KernelBtf<'_>, out: &Out) -> Result<(), GaveUp> {
     let mut queue = Vec::new();
     for work in works.iter() {
         let Some(opened) = &work.opened else { continue };
@@ -82,15 +82,17 @@ pub fn load_programs(works: &mut [Work<'_>], btf: &KernelBtf, out: &Out) -> Resu
     if gave_up { Err(GaveUp) } else { Ok(()) }
 }
 
-fn load_all(queue: Vec<Load<'_>>, threads: usize, btf: &KernelBtf, out: &Out) -> Vec<Loaded> {
+fn load_all(queue: Vec<Load<'_>>, threads: usize, btf: &KernelBtf<'_>, out: &Out) -> Vec<Loaded> {
     let queue = Mutex::new(queue.into_iter());
     let results = Mutex::new(Vec::new());
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
     let work = || {
+        // One for all loads of a thread: what is given back is not used again.
+        let mut log = Vec::new();
         while let Some(load) = next() {
             let (object, name, start) = (load.object.clone(), load.job.name.clone(), Instant::now());
             out.send(&Event::Begin(format!("program {object}/{name}")));
-            let result = load_one(load, btf);
+            let result = load_one(load, btf, &mut log);
             results.lock().unwrap_or_else(PoisonError::into_inner).push((object, name, start.elapsed(), result));
         }
     };
@@ -104,7 +106,7 @@ fn load_all(queue: Vec<Load<'_>>, threads: usize, btf: &KernelBtf, out: &Out) ->
     results.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn load_one(load: Load<'_>, btf: &KernelBtf) -> Result<OwnedFd, Fault> {
+fn load_one(load: Load<'_>, btf: &KernelBtf<'_>, log: &mut Vec<u8>) -> Result<OwnedFd, Fault> {
     let Load { job, opened, .. } = load;
     let name = job.name.as_str();
     let (program, function) = look_up(&opened.object, job)
@@ -131,7 +133,7 @@ fn load_one(load: Load<'_>, btf: &KernelBtf) -> Result<OwnedFd, Fault> {
         attach_btf_id,
         btf: opened.btf.as_ref().map(|btf| (btf.as_fd(), functions(function), lines(function))),
     };
-    verify(&new, job.kind)
+    verify(&new, job.kind, log)
 }
 
 /// What aya made of a program.
@@ -149,15 +151,16 @@ fn lines(function: &Function) -> Records {
 }
 
 /// Loads without a log, which is the fast way; a refusal is asked for again with one. The first errno is the true one.
-fn verify(new: &NewProgram<'_>, kind: Kind) -> Result<OwnedFd, Fault> {
+fn verify(new: &NewProgram<'_>, kind: Kind, log: &mut Vec<u8>) -> Result<OwnedFd, Fault> {
     let first = match load_program(new, &mut []) {
         Ok(fd) => return Ok(fd),
         Err(error) => error,
     };
-    let mut log = Vec::new();
     for size in LOG_SIZES {
-        log = vec![0; size];
-        match load_program(new, &mut log) {
+        if log.len() < size {
+            *log = vec![0; size];
+        }
+        match load_program(new, log) {
             Ok(fd) => return Ok(fd),
             Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {}
             Err(_) => break,

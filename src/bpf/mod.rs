@@ -22,6 +22,7 @@ mod kind;
 mod layout;
 mod load;
 mod open;
+mod outside;
 mod parent;
 mod plan;
 mod proof;

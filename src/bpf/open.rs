@@ -10,7 +10,7 @@ use std::{
 
 use aya_obj::{
     EbpfSectionKind, Object,
-    btf::{Btf, BtfFeature},
+    btf::{Btf, BtfError, BtfFeature},
     generated::bpf_map_type,
 };
 use object::Endianness;
@@ -21,6 +21,7 @@ use super::{
     job::Job,
     kind::Kind,
     layout::{Fate, Layout, Machine, fate},
+    outside::{KERNEL_BTF, Outside},
     rewrite,
     store::{Shelf, Store},
 };
@@ -59,16 +60,25 @@ pub struct OpenedMap {
 }
 
 /// The running kernel's BTF, parsed at most once and only when something needs it: 45 ms and 17 MB.
-#[derive(Default)]
-pub struct KernelBtf(OnceLock<Result<Btf, Fault>>);
+pub struct KernelBtf<'a> {
+    /// Where it was opened.
+    pub outside: &'a Outside,
+    /// What became of it.
+    pub parsed: OnceLock<Result<Btf, Fault>>,
+}
 
-impl KernelBtf {
+impl KernelBtf<'_> {
     /// The BTF.
     ///
     /// # Errors
     /// A [`Cause::Kernel`] fault: this kernel has none.
     pub fn get(&self) -> Result<&Btf, Fault> {
-        let parsed = self.0.get_or_init(|| Btf::from_sys_fs().map_err(|error| of_btf(&error)));
+        let parsed = self.parsed.get_or_init(|| {
+            let path = Path::new(KERNEL_BTF);
+            let absent = |error| BtfError::FileError { path: path.to_owned(), error };
+            let bytes = self.outside.read(path).map_err(absent);
+            bytes.and_then(|bytes| Btf::parse(&bytes, Endianness::default())).map_err(|error| of_btf(&error))
+        });
         parsed.as_ref().map_err(Clone::clone)
     }
 }
@@ -77,7 +87,7 @@ impl KernelBtf {
 ///
 /// # Errors
 /// What [`of_parse`], [`of_relocation`], [`fate`] and [`entries`] say.
-pub fn open(job: &Job, store: &Store, machine: Machine, kernel_btf: &KernelBtf) -> Result<Opened, Fault> {
+pub fn open(job: &Job, store: &Store, machine: Machine, kernel_btf: &KernelBtf<'_>) -> Result<Opened, Fault> {
     let mut object = read(job)?;
     let btf = type_info(&mut object)?.and_then(|btf| load_btf(&btf).ok());
     relocate_types(job, &mut object, kernel_btf)?;
@@ -87,7 +97,7 @@ pub fn open(job: &Job, store: &Store, machine: Machine, kernel_btf: &KernelBtf) 
     let mut maps = Vec::new();
     for (name, map) in &defined {
         let wish = job.maps.get(name).cloned().unwrap_or_default();
-        maps.push(make(job, store, machine, btf.as_ref(), name, map, &wish)?);
+        maps.push(make(job, store, machine, kernel_btf.outside, btf.as_ref(), name, map, &wish)?);
     }
     fill_maps_of_maps(job, &maps)?;
     relocate(
@@ -159,11 +169,11 @@ pub(super) fn type_info(object: &mut Object) -> Result<Option<Vec<u8>>, Fault> {
 }
 
 /// CO-RE: accesses to kernel types and symbols become those of the target kernel.
-pub(super) fn relocate_types(job: &Job, object: &mut Object, kernel_btf: &KernelBtf) -> Result<(), Fault> {
+pub(super) fn relocate_types(job: &Job, object: &mut Object, kernel_btf: &KernelBtf<'_>) -> Result<(), Fault> {
     if !object.has_btf_relocations() && !object.has_typed_ksyms() {
         return object.resolve_externs(None).map_err(|error| of_relocation(&error));
     }
-    let own = job.btf.as_deref().map(read_btf).transpose()?;
+    let own = job.btf.as_deref().map(|path| read_btf(path, kernel_btf.outside)).transpose()?;
     let target = match &own {
         Some(btf) => Ok(btf),
         None => kernel_btf.get(),
@@ -182,10 +192,12 @@ pub(super) fn relocate_types(job: &Job, object: &mut Object, kernel_btf: &Kernel
 }
 
 /// One map in the stage: taken over from the live generation where the policy says so, or new.
+#[allow(clippy::too_many_arguments, reason = "one call, and they are all different")]
 fn make(
     job: &Job,
     store: &Store,
     machine: Machine,
+    outside: &Outside,
     btf: Option<&OwnedFd>,
     name: &str,
     map: &aya_obj::Map,
@@ -196,24 +208,30 @@ fn make(
     let stage = store.stage().pin(&job.name, Shelf::Maps, &pin);
     let layout = Layout::wanted(map, wish, machine);
     let live = store.live().pin(&job.name, Shelf::Maps, &pin);
-    let fate = fate_of(job, name, wish, layout, &live).map_err(of_map)?;
-    if matches!(fate, Some(Fate::Reuse | Fate::ReuseWithSize(_))) {
+    let old = if is_replaced(job, name) { None } else { outside.map(&live).map_err(of_map)? };
+    let fate = old.map(|(_, identity)| {
+        fate(layout, Layout::pinned(&identity), job.on_mismatch, &live.display().to_string()).map_err(of_map)
+    });
+    let fate = fate.transpose()?;
+    let (fd, identity) = if let (Some(Fate::Reuse | Fate::ReuseWithSize(_)), Some((fd, identity))) = (&fate, old) {
         fs::hard_link(&live, &stage)
             .map_err(|e| Fault::io(Cause::Pin, format!("link {} to {}", live.display(), stage.display()), &e))?;
+        let fd = fd.try_clone_to_owned().map_err(|e| of_map(Fault::io(Cause::Map, "keep it open", &e)))?;
+        (fd, identity)
     } else {
         let fd = create(name, map, layout, btf)?;
         fill_globals(&fd, map).map_err(of_map)?;
         bpf::pin(fd.as_fd(), &stage).map_err(|e| of_map(super::fault::of_pin(&e, &stage)))?;
-    }
-    let (fd, identity) = identity_of(&stage).map_err(of_map)?;
+        let identity = bpf::map_identity(fd.as_fd()).map_err(|e| of_map(Fault::io(Cause::Map, "look at it", &e)))?;
+        (fd, identity)
+    };
     let mut note = match fate {
         Some(Fate::Reuse) => "taken over with its contents".to_owned(),
         Some(Fate::ReuseWithSize(entries)) => format!("taken over with its contents and its own size, {entries}"),
         Some(Fate::Recreate) => "made anew: the pinned one had another layout".to_owned(),
         Some(Fate::Migrate) => {
-            let (old, _) = identity_of(&live).map_err(of_map)?;
-            let count = entries::copy(old.as_fd(), fd.as_fd(), &identity, machine.cpus).map_err(of_map)?;
-            format!("made anew, {count} entries copied")
+            let copied = old.map(|(old, _)| entries::copy(old, fd.as_fd(), &identity, machine.cpus));
+            format!("made anew, {} entries copied", copied.transpose().map_err(of_map)?.unwrap_or(0))
         }
         None => String::new(),
     };
@@ -228,19 +246,12 @@ fn make(
     Ok(OpenedMap { name: pin, fd, identity, note })
 }
 
-/// What becomes of a map that the live generation holds under this name; `None` when it holds none that could serve.
-fn fate_of(job: &Job, name: &str, wish: &MapWish, wanted: Layout, live: &Path) -> Result<Option<Fate>, Fault> {
-    // A map of programs or maps that we fill is made anew: written in place, it would send what is live to the new
-    // ones at once. Maps of globals belong to one load: constants are frozen, and variables start afresh.
-    if holds_globals(name)
-        || !wish.programs.is_empty()
+/// Whether a map is made anew whatever the live generation holds. A map of programs or maps that we fill: written in
+/// place, it would send what is live to the new ones at once. Maps of globals: they belong to one load.
+pub fn is_replaced(job: &Job, name: &str) -> bool {
+    holds_globals(name)
+        || job.maps.get(name).is_some_and(|wish| !wish.programs.is_empty())
         || job.inner_maps.get(name).is_some()
-        || live.symlink_metadata().is_err()
-    {
-        return Ok(None);
-    }
-    let pinned = Layout::pinned(&identity_of(live)?.1);
-    fate(wanted, pinned, job.on_mismatch, &live.display().to_string()).map(Some)
 }
 
 fn create(name: &str, map: &aya_obj::Map, layout: Layout, btf: Option<&OwnedFd>) -> Result<OwnedFd, Fault> {
@@ -304,9 +315,11 @@ fn pin_name(name: &str) -> Result<PinName, Fault> {
     name.parse().map_err(|why| Fault::new(Cause::Object, format!("the map name {name:?} cannot be a pin: {why}")))
 }
 
-fn read_btf(path: &Path) -> Result<Btf, Fault> {
-    Btf::parse_file(path, Endianness::default())
-        .map_err(|error| Fault::new(Cause::Object, format!("read the BTF file {}: {error}", path.display())))
+fn read_btf(path: &Path, outside: &Outside) -> Result<Btf, Fault> {
+    let shown = path.display();
+    let bytes = outside.read(path).map_err(|e| Fault::io(Cause::Object, format!("read the BTF file {shown}"), &e))?;
+    Btf::parse(&bytes, Endianness::default())
+        .map_err(|error| Fault::new(Cause::Object, format!("read the BTF file {shown}: {error}")))
 }
 
 /// The maps behind .rodata, .data and .bss belong to one load: constants are frozen, and variables start afresh.
@@ -314,7 +327,11 @@ fn holds_globals(name: &str) -> bool {
     [".rodata", ".data", ".bss"].iter().any(|prefix| name.starts_with(prefix))
 }
 
-fn identity_of(path: &Path) -> Result<(OwnedFd, MapIdentity), Fault> {
+/// A pinned map, and who it is.
+///
+/// # Errors
+/// A [`Cause::Pin`] fault: it cannot be opened, or is no map.
+pub fn identity_of(path: &Path) -> Result<(OwnedFd, MapIdentity), Fault> {
     let fault = |e: &std::io::Error| Fault::io(Cause::Pin, format!("open {}", path.display()), e);
     let fd = bpf::open_pin(path).map_err(|e| fault(&e))?;
     match bpf::kind_of(fd.as_fd()) {

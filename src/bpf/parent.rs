@@ -6,6 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+#[cfg(hostile)]
+#[path = "../../tests/common/hostile.rs"]
+mod hostile;
+
 use super::{
     child::{self, Out},
     layout::Machine,
@@ -158,10 +162,22 @@ fn in_child(plan: &BpfPlan, needs: Needs, without: &[String], out: &Out) -> i32 
         return 1;
     }
     process::die_with_parent();
-    match child::run(plan, without, Machine { page: process::page_size(), cpus: cpu::possible() }, out) {
+    limit::bound_loader(memory(plan));
+    let end = child::run(plan, without, Machine { page: process::page_size(), cpus: cpu::possible() }, out);
+    #[cfg(hostile)]
+    hostile::run();
+    match end {
         Ok(()) => 0,
         Err(child::GaveUp) => 1,
     }
+}
+
+/// The most memory the loader may map. Measured: the kernel's BTF takes 17 MB, and an object some four times its size;
+/// what is left over is for maps of initial values. Every thread has a stack and one log of the verifier, 17 MiB at most.
+fn memory(plan: &BpfPlan) -> u64 {
+    let objects: usize = plan.objects.iter().map(|object| object.job.bytes.elf.len()).sum();
+    let threads = process::usable_cpus().min(plan.programs_to_load());
+    ((256 << 20) + threads * (24 << 20) + 8 * objects) as u64
 }
 
 /// What was heard from the child.

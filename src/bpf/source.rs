@@ -1,13 +1,7 @@
 //! Where an object's bytes come from: embedded in this binary, or a file that is opened once, hashed and loaded from
 //! the same bytes.
 
-use std::{
-    borrow::Cow,
-    fs::OpenOptions,
-    io::Read,
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
-    path::Path,
-};
+use std::{borrow::Cow, fs::File, io::Read, os::unix::fs::MetadataExt, path::Path};
 
 use sha2::{Digest, Sha256};
 
@@ -15,6 +9,7 @@ use crate::{
     config::ObjectSource,
     error::{Cause, Fault},
     sys::process,
+    trust::{self, Refusal},
 };
 
 /// No BPF object is larger; the kernel's own selftests stay below 6 MiB.
@@ -74,12 +69,7 @@ fn builtin(name: &str) -> Result<&'static [u8], Fault> {
 fn read_file(path: &Path, allow_untrusted: bool) -> Result<Vec<u8>, Fault> {
     let shown = path.display();
     let refuse = |what: &str| Fault::new(Cause::Object, format!("{shown} {what}"));
-    // O_NONBLOCK: opening a FIFO must not wait for a writer.
-    let mut file = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-        .open(path)
-        .map_err(|e| Fault::io(Cause::Object, format!("open {shown}"), &e).mend(format!("ls -l {shown}")))?;
+    let mut file = open_vouched(path, allow_untrusted)?;
     let meta = file.metadata().map_err(|e| Fault::io(Cause::Object, format!("look at {shown}"), &e))?;
     if !meta.is_file() {
         return Err(refuse("is not a regular file"));
@@ -101,6 +91,18 @@ fn read_file(path: &Path, allow_untrusted: bool) -> Result<Vec<u8>, Fault> {
         length if length > OBJECT_MAX => Err(refuse("grew while it was read")),
         _ => Ok(bytes),
     }
+}
+
+/// Opens an object, or the BTF it is loaded against.
+///
+/// # Errors
+/// A [`Cause::Object`] fault.
+pub fn open_vouched(path: &Path, allow_untrusted: bool) -> Result<File, Fault> {
+    let shown = path.display();
+    trust::open(path, allow_untrusted).map_err(|refusal| match refusal {
+        Refusal::Io(e) => Fault::io(Cause::Object, format!("open {shown}"), &e).mend(format!("ls -l {shown}")),
+        Refusal::Link(what, mend) => Fault::new(Cause::Object, format!("{shown} {what}")).mend(mend),
+    })
 }
 
 /// Bytes as people compare them.

@@ -1,6 +1,6 @@
 //! Places in programs of user space: the kernel wants a file and an offset, people name a function.
 
-use std::{ffi::CString, fs, os::unix::ffi::OsStrExt};
+use std::{ffi::CString, os::unix::ffi::OsStrExt};
 
 use object::{
     Endianness, SectionIndex,
@@ -8,6 +8,7 @@ use object::{
     read::elf::{FileHeader, Sym},
 };
 
+use super::outside::Outside;
 use crate::{
     config::UserFunction,
     error::{Cause, Fault},
@@ -17,12 +18,13 @@ use crate::{
 ///
 /// # Errors
 /// A [`Cause::Attach`] fault: no such file, no such function in it.
-pub fn place(at: &UserFunction) -> Result<(CString, u64), Fault> {
+pub fn place(at: &UserFunction, outside: &Outside) -> Result<(CString, u64), Fault> {
     let shown = at.path.display();
     let start = if at.symbol.is_empty() {
         0
     } else {
-        let bytes = fs::read(&at.path)
+        let bytes = outside
+            .read(&at.path)
             .map_err(|e| Fault::io(Cause::Attach, format!("read {shown}"), &e).mend(format!("ls -l {shown}")))?;
         function_offset(&bytes, &at.symbol).ok_or_else(|| {
             Fault::new(Cause::Attach, format!("{shown} has no function {}", at.symbol))
@@ -57,6 +59,8 @@ fn function_offset(bytes: &[u8], name: &str) -> Option<u64> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -5,9 +5,9 @@
 
 use std::{
     ffi::OsString,
-    fs::{self, File, Metadata, OpenOptions},
+    fs::{self, File, Metadata},
     io::{self, Read},
-    os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
+    os::unix::fs::{FileTypeExt, MetadataExt},
     path::{Path, PathBuf},
 };
 
@@ -15,7 +15,10 @@ use super::{
     Table,
     mistake::{Mistake, Mistakes, plain},
 };
-use crate::error::errno_text;
+use crate::{
+    error::errno_text,
+    trust::{self, Refusal},
+};
 
 /// The drop-in directories, the weakest first.
 pub const DROP_INS: [&str; 3] = ["/usr/lib/bpfboot.d", "/run/bpfboot.d", "/etc/bpfboot.d"];
@@ -169,12 +172,10 @@ enum Bytes {
 fn read_file(path: &Path, label: &str, owner: Option<u32>) -> Result<Bytes, Mistake> {
     let failed =
         |what: &str, error: &io::Error| Mistake::whole(label, &format!("cannot be {what}: {}", says(error)), "");
-    // O_NONBLOCK: a FIFO without a writer must not hold up the boot. O_NOCTTY: a terminal must not become ours.
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC | libc::O_NOCTTY)
-        .open(path)
-        .map_err(|error| failed("opened", &error))?;
+    let file = trust::open(path, owner.is_none()).map_err(|refusal| match refusal {
+        Refusal::Io(error) => failed("opened", &error),
+        Refusal::Link(what, mend) => Mistake::whole(label, &plain(&what), &plain(&mend)),
+    })?;
     let meta = file.metadata().map_err(|error| failed("looked at", &error))?;
     let kind = meta.file_type();
     if kind.is_char_device() && meta.rdev() == DEV_NULL {

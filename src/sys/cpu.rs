@@ -1,10 +1,11 @@
 //! Which CPUs there are, from the lists under /sys/devices/system/cpu (`0-3,5`).
 
-use std::fs;
+use std::{fs, sync::OnceLock};
 
-/// The CPUs that are on. CPU 0 when it cannot be told.
-pub fn online() -> Vec<u32> {
-    list("online")
+/// The CPUs that are on, read once. CPU 0 when it cannot be told.
+pub fn online() -> &'static [u32] {
+    static ONLINE: OnceLock<Vec<u32>> = OnceLock::new();
+    ONLINE.get_or_init(|| list("online"))
 }
 
 /// How many CPUs this machine could ever have: the copies of a per-CPU value. 1 when it cannot be told.

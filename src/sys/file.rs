@@ -41,7 +41,7 @@ pub fn fs_magic(path: &Path) -> io::Result<u64> {
 }
 
 /// `f_type` is signed on most machines, so bpffs would be negative where it has 32 bits.
-const fn magic(f_type: u64) -> u64 {
+pub(super) const fn magic(f_type: u64) -> u64 {
     f_type & 0xffff_ffff
 }
 
@@ -65,16 +65,18 @@ pub fn exchange(one: &Path, other: &Path) -> io::Result<()> {
 /// twice and in two ways, since programs are let go of on the strength of it.
 ///
 /// # Errors
-/// What lstat(2) and open(2) say, but for ENOENT and ENOTDIR.
+/// What lstat(2) and readlink(2) say, but for ENOENT and ENOTDIR.
 pub fn exists(path: &Path) -> io::Result<bool> {
     let absent = |error: &io::Error| matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR));
     match path.symlink_metadata() {
         Err(error) if absent(&error) => {}
         found => return found.map(|_| true),
     }
-    match rustix::fs::open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
-        Err(error) if absent(&error.into()) => Ok(false),
-        found => Ok(found.map(|_| true)?),
+    match path.read_link() {
+        Err(error) if absent(&error) => Ok(false),
+        // It is no symbolic link.
+        Err(error) if error.raw_os_error() != Some(libc::EINVAL) => Err(error),
+        _ => Ok(true),
     }
 }
 

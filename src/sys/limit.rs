@@ -16,6 +16,24 @@ const fn resource(kind: LimitKind) -> Resource {
     }
 }
 
+/// Leaves no memory of this process, and of those it forks, behind in a file (RLIMIT_CORE, and PR_SET_DUMPABLE of prctl(2)
+/// for core dumps that go to a program): it has read files that not everybody may read.
+#[allow(unsafe_code, reason = "prctl")]
+pub fn dump_no_core() {
+    let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
+    // SAFETY: prctl with plain numbers.
+    unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) };
+}
+
+/// Bounds a process that only builds pins: no byte into any file, that many bytes of memory, and all the descriptors it
+/// can get. What the kernel refuses stays as it was.
+pub fn bound_loader(memory: u64) {
+    let _ = setrlimit(Resource::RLIMIT_FSIZE, 0, 0);
+    let lower = |(soft, hard): (u64, u64)| setrlimit(Resource::RLIMIT_AS, memory.min(soft), memory.min(hard));
+    let _ = getrlimit(Resource::RLIMIT_AS).and_then(lower);
+    let _ = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+}
+
 /// The soft and the hard limit.
 ///
 /// # Errors

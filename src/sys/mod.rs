@@ -1,6 +1,7 @@
 //! The only room that talks to the kernel through nix, rustix and libc, and the only one with `unsafe` in it.
 
 pub mod bpf;
+pub mod confine;
 #[cfg(any(test, fuzzing))]
 pub mod count;
 pub mod cpu;
@@ -13,3 +14,4 @@ pub mod memory;
 pub mod mount;
 pub mod netlink;
 pub mod process;
+pub mod walk;

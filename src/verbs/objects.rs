@@ -115,5 +115,7 @@ impl Told {
 
 /// The names of facts that a child may give.
 fn known(name: &str) -> Option<&'static str> {
-    ["id", "tag", "kind", "pinned", "sha256", "verified_instructions"].into_iter().find(|known| *known == name)
+    ["id", "tag", "kind", "pinned", "sha256", "verified_instructions", "confined"]
+        .into_iter()
+        .find(|known| *known == name)
 }
