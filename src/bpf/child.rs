@@ -4,7 +4,6 @@
 //! health code; whatever it leaves in the stage, the parent commits or sweeps.
 
 use std::{
-    collections::BTreeMap,
     fs::{self, File},
     io::Write,
     path::Path,
@@ -27,7 +26,7 @@ use super::{
     wire::Event,
 };
 use crate::{
-    config::PinName,
+    config::{PinName, Table},
     error::{Cause, Fault},
 };
 
@@ -82,7 +81,7 @@ pub struct Work<'a> {
     /// What is known of it so far.
     pub record: Record,
     /// How long its opening and each of its loaded programs took. A program that is not here failed.
-    pub took: BTreeMap<PinName, Duration>,
+    pub took: Table<PinName, Duration>,
     /// A program that the object cannot do without failed.
     pub lost: bool,
 }
@@ -142,7 +141,7 @@ fn begin<'a>(
     });
     match opened {
         Ok((opened, record)) => {
-            let took = BTreeMap::from([(job.name.clone(), start.elapsed())]);
+            let took = Table::from_iter([(job.name.clone(), start.elapsed())]);
             Ok(Some(Work { plan, opened, record, took, lost: false }))
         }
         Err(fault) => give_up_on(job, store, btf.outside, Object(fault, start), out).map(|()| None),

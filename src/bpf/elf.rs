@@ -3,7 +3,7 @@
 //! The plan is made from this, so it runs in the parent: it reads through the `object` crate, which checks every
 //! bound, and never interprets instructions or BTF. The deep parse is the loader child's.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::borrow::Cow;
 
 use aya_obj::generated::bpf_map_type;
 use object::{
@@ -13,7 +13,7 @@ use object::{
 };
 
 use super::{
-    btf::{Entry, NAME_MAX, Types, kind, word},
+    btf::{NAME_MAX, Types, kind, word},
     kind::{Section, understand},
 };
 use crate::error::{Cause, Fault};
@@ -23,6 +23,8 @@ type Header = FileHeader64<Endianness>;
 /// A section larger than this is not a BPF section: sizes of .bss are only claimed, and aya-obj allocates what they
 /// claim (fault-matrix row 28).
 const SECTION_MAX: u64 = 16 << 20;
+/// Most sections: an object of 500 programs, each with its relocations, has some 1,000.
+const SECTIONS_MAX: usize = 1 << 13;
 /// The largest BTF: that of a whole kernel has 6 MiB.
 const BTF_MAX: u64 = 8 << 20;
 /// Most symbols; the largest object known has some thousands.
@@ -40,7 +42,7 @@ pub struct Shape {
     /// Whether it has maps of sockets or devices, which the kernel makes only for CAP_NET_ADMIN.
     pub net_maps: bool,
     /// Its global variables with their sizes in bytes.
-    pub globals: BTreeMap<String, u64>,
+    pub globals: Vec<(String, u64)>,
 }
 
 /// One program of an object.
@@ -78,8 +80,8 @@ pub(super) fn header(bytes: &[u8]) -> Result<(&Header, Endianness), Fault> {
 pub fn check(bytes: &[u8]) -> Result<(), Fault> {
     let (header, endian) = header(bytes)?;
     let sections = header.sections(endian, bytes).map_err(damaged)?;
-    if sections.len() != usize::from(header.e_shnum.get(endian)) || sections.len() >= elf::SHN_LORESERVE.into() {
-        return Err(damaged("it has no section, or too many"));
+    if sections.len() != usize::from(header.e_shnum.get(endian)) || sections.len() > SECTIONS_MAX {
+        return Err(damaged(format_args!("it has no section, or more than {SECTIONS_MAX}")));
     }
     let mut names = 0;
     let mut name = |length: usize| {
@@ -114,9 +116,9 @@ pub fn look(bytes: &[u8]) -> Result<Shape, Fault> {
     let (header, endian) = header(bytes)?;
     let sections = header.sections(endian, bytes).map_err(damaged)?;
     let symbols = sections.symbols(endian, bytes, elf::SHT_SYMTAB).map_err(damaged)?;
-    let mut shape = Shape { programs: Vec::new(), maps: Vec::new(), net_maps: false, globals: BTreeMap::new() };
+    let mut shape = Shape { programs: Vec::new(), maps: Vec::new(), net_maps: false, globals: Vec::new() };
     let btf = sections.section_by_name(endian, b".BTF").and_then(|(_, btf)| Types::read(btf.data(endian, bytes).ok()?));
-    let declared = btf.as_ref().and_then(declared_types).unwrap_or_default();
+    shape.net_maps = btf.as_ref().is_some_and(declares_net_map);
     for symbol in symbols.iter() {
         let index = SectionIndex(usize::from(symbol.st_shndx(endian).0));
         let Ok(header) = sections.section(index) else { continue };
@@ -133,15 +135,14 @@ pub fn look(bytes: &[u8]) -> Result<Shape, Fault> {
             elf::STT_OBJECT | elf::STT_NOTYPE
                 if section == ".maps" || section == "maps" || section.ends_with("/maps") =>
             {
-                let map_type = match &btf {
-                    Some(_) if section == ".maps" => declared.get(&name).copied(),
-                    _ => header.data(endian, bytes).ok().and_then(|data| word(data, symbol.st_value(endian) as usize)),
-                };
-                shape.net_maps |= map_type.is_some_and(|map_type| NET_MAPS.iter().any(|net| *net as u32 == map_type));
+                if section != ".maps" {
+                    let data = header.data(endian, bytes).unwrap_or_default();
+                    shape.net_maps |= word(data, symbol.st_value(endian) as usize).is_some_and(is_net_map);
+                }
                 shape.maps.push(name.into_owned());
             }
             elf::STT_OBJECT if is_data(&section) => {
-                shape.globals.insert(name.into_owned(), symbol.st_size(endian));
+                shape.globals.push((name.into_owned(), symbol.st_size(endian)));
             }
             _ => {}
         }
@@ -169,24 +170,21 @@ const NET_MAPS: [bpf_map_type; 5] = [
     bpf_map_type::BPF_MAP_TYPE_XSKMAP,
 ];
 
-/// The types of maps as `__uint(type, …)` declares them: the length of an array.
-fn declared_types<'a>(types: &Types<'a>) -> Option<BTreeMap<Cow<'a, str>, u32>> {
-    let map_type = |entry: &Entry<'a>| {
-        let mut members = types.members(types.follow(entry.var + 8)?)?;
+fn is_net_map(map_type: u32) -> bool {
+    NET_MAPS.iter().any(|net| *net as u32 == map_type)
+}
+
+/// Whether .maps declares a map that only CAP_NET_ADMIN makes. `__uint(type, …)` is the length of an array.
+fn declares_net_map(types: &Types<'_>) -> bool {
+    let map_type = |var: usize| {
+        let mut members = types.members(types.follow(var + 8)?)?;
         let member = members.find(|at| types.name(*at).as_deref() == Some("type"))?;
         let pointer = types.follow(member + 4).filter(|at| types.kind(*at) == Some(kind::PTR))?;
         let array = types.follow(pointer + 8).filter(|at| types.kind(*at) == Some(kind::ARRAY))?;
         types.word(array + 20)
     };
-    Some(
-        types
-            .section(".maps")?
-            .1
-            .into_iter()
-            .filter_map(|entry| Some((map_type(&entry)?, entry.name)))
-            .map(|(map_type, name)| (name, map_type))
-            .collect(),
-    )
+    let maps = types.section(".maps").map(|(_, entries)| entries);
+    maps.into_iter().flatten().any(|entry| map_type(entry.var).is_some_and(is_net_map))
 }
 
 pub(super) fn section_name<'a>(

@@ -43,7 +43,7 @@ pub fn parent(elf: &[u8]) -> Result<Job, Fault> {
     let job = Job::of(&wish, bytes())?;
     // Once more with a value for each global, as far as they have room.
     let shape = elf::look(&job.bytes.elf)?;
-    wish.globals = shape.globals.keys().take(20).map(|name| (name.clone(), Data::Int(0))).collect();
+    wish.globals = shape.globals.iter().take(20).map(|(name, _)| (name.clone(), Data::Int(0))).collect();
     Ok(Job::of(&wish, bytes()).unwrap_or(job))
 }
 

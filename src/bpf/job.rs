@@ -334,9 +334,10 @@ fn globals(wish: &ObjectWish, shape: &Shape) -> Result<Vec<(String, Vec<u8>)>, F
         .map(|(name, data)| {
             let size = shape
                 .globals
-                .get(name)
-                .ok_or_else(|| absent("global", name, shape.globals.keys().map(String::as_str)))?;
-            let bytes = sized(data, usize::try_from(*size).unwrap_or(0))
+                .iter()
+                .find_map(|(global, size)| (global == name).then_some(*size))
+                .ok_or_else(|| absent("global", name, shape.globals.iter().map(|(global, _)| global.as_str())))?;
+            let bytes = sized(data, usize::try_from(size).unwrap_or(0))
                 .map_err(|what| Fault::new(Cause::Object, format!("globals.{name}: {what}")))?;
             Ok((name.clone(), bytes))
         })

@@ -1,7 +1,7 @@
 //! From bytes to maps: aya-obj parses the object, its maps are made or taken over, and its programs are relocated.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     fs, mem,
     os::fd::{AsFd, AsRawFd, OwnedFd, RawFd},
     path::Path,
@@ -26,7 +26,7 @@ use super::{
     store::{Shelf, Store},
 };
 use crate::{
-    config::{MapWish, PinName},
+    config::{MapWish, PinName, Table},
     error::{Cause, Fault},
     facts::KernelVersion,
     sys::{
@@ -44,7 +44,7 @@ pub struct Opened {
     /// Its maps, by name.
     pub maps: Vec<OpenedMap>,
     /// Its loaded programs, by name.
-    pub loaded: BTreeMap<PinName, OwnedFd>,
+    pub loaded: Table<PinName, OwnedFd>,
 }
 
 /// One map of an object.
@@ -105,7 +105,7 @@ pub fn open(job: &Job, store: &Store, machine: Machine, kernel_btf: &KernelBtf<'
         defined.iter().zip(&maps).map(|((name, map), made)| (name.as_str(), made.fd.as_raw_fd(), map)),
     )?;
     maps.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(Opened { object, btf, maps, loaded: BTreeMap::new() })
+    Ok(Opened { object, btf, maps, loaded: Table::default() })
 }
 
 /// Parses an object, and gives its globals their values.
@@ -114,8 +114,10 @@ pub fn open(job: &Job, store: &Store, machine: Machine, kernel_btf: &KernelBtf<'
 /// What [`of_parse`] says, and a fault of [`rewrite::for_aya`].
 pub(super) fn read(job: &Job) -> Result<Object, Fault> {
     let known = |program: &&super::job::ProgramJob| program.kind != Kind::Unknown;
-    let sections: BTreeSet<&str> = job.programs.iter().filter(known).map(|program| program.section.as_str()).collect();
-    let elf = rewrite::for_aya(&job.bytes.elf, &|section| sections.contains(section))?;
+    let mut sections: Vec<String> = job.programs.iter().filter(known).map(|program| program.section.clone()).collect();
+    sections.sort();
+    let wanted = |section: &str| sections.binary_search_by(|known| known.as_str().cmp(section)).is_ok();
+    let elf = rewrite::for_aya(&job.bytes.elf, &wanted)?;
     let mut object = Object::parse(&elf).map_err(|error| of_parse(&error))?;
     let globals: HashMap<&str, (&[u8], bool)> =
         job.globals.iter().map(|(name, value)| (name.as_str(), (value.as_slice(), true))).collect();

@@ -1,7 +1,7 @@
 //! The same object as aya-obj 0.6 can read it: sections renamed to the names it knows, and the sections whose programs
 //! nobody wants made non-executable, because one section it does not know makes it refuse the whole object.
 
-use std::{borrow::Cow, collections::BTreeMap, mem::offset_of};
+use std::{borrow::Cow, mem::offset_of};
 
 use object::{
     Endianness,
@@ -14,7 +14,7 @@ use super::{
     elf::{damaged, header, is_program, section_name},
     kind::understand,
 };
-use crate::error::Fault;
+use crate::{config::Table, error::Fault};
 
 /// Rewrites an object; `wanted` says of a section whether its programs are.
 ///
@@ -28,7 +28,7 @@ pub fn for_aya<'a>(bytes: &'a [u8], wanted: &dyn Fn(&str) -> bool) -> Result<Cow
     let names_index = header.shstrndx(endian, bytes).map_err(damaged)? as usize;
     let mut file = File { bytes: Cow::Borrowed(bytes) };
     let mut names = None;
-    let mut renamed = BTreeMap::new();
+    let mut renamed = Table::default();
     for (index, section) in sections.enumerate() {
         let name = section_name(&sections, section, endian);
         let program = is_program(section, &name, endian);
@@ -72,17 +72,17 @@ fn rename_in_btf(
     file: &mut File<'_>,
     btf: &mut Vec<u8>,
     ext: (usize, usize),
-    renamed: &BTreeMap<String, String>,
+    renamed: &Table<String, String>,
 ) -> Result<Option<()>, Fault> {
     let Some(strings) = strings_at(btf) else { return Ok(None) };
-    let mut places: BTreeMap<&str, u32> = BTreeMap::new();
+    let mut places = Table::default();
     for (at, name) in entries_of(file.bytes.get(ext.0..ext.0 + ext.1).unwrap_or_default()) {
         let Some(new) = renamed.get(&*text(btf, strings + name as usize)) else { continue };
-        let place = match places.get(new.as_str()) {
+        let place = match places.get(new) {
             Some(place) => *place,
             None => add_string(btf, new).ok_or_else(|| damaged("its BTF is cut off"))?,
         };
-        places.insert(new, place);
+        places.insert(new.clone(), place);
         file.put(ext.0 + at, &place.to_ne_bytes())?;
     }
     Ok(Some(()))
