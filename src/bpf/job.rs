@@ -148,15 +148,12 @@ impl Job {
         Self::of(wish, source::read(&wish.source, wish.sha256.as_ref(), allow_untrusted)?)
     }
 
-    /// Settles what to do with an object that was read.
-    ///
-    /// # Errors
-    /// As [`Job::new`], but for [`source::read`].
+    /// [`Job::new`] of an object that was read, with its errors but for those of [`source::read`].
     pub fn of(wish: &ObjectWish, mut bytes: Bytes) -> Result<Self, Fault> {
         elf::check(&bytes.elf)?;
         let values;
         (bytes.elf, values) = values::take(bytes.elf)?;
-        bytes.elf = kconfig::define(bytes.elf, &|name| wish.globals.iter().any(|(given, _)| given == name))?;
+        bytes.elf = kconfig::define(bytes.elf, &|name| wish.globals.contains_key(name))?;
         let shape = elf::look(&bytes.elf)?;
         let (programs, xdp) = programs(wish, &shape)?;
         let mut job = Self {
