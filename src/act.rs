@@ -75,16 +75,15 @@ pub fn undo_of(step: &Step, verdict: &Verdict) -> Option<Undo> {
 /// Whether the kernel still holds what we wrote there, so that putting it back takes nothing from anybody. What cannot
 /// be read is not forgotten.
 pub fn still_ours(undo: &Undo, facts: &Facts) -> bool {
-    let (is, wrote) = match undo {
-        Undo::Sysctl { key, wrote, .. } => (sysctl::current(key, facts), wrote),
-        Undo::Knob { path, wrote, .. } => (knob::current(path, facts), wrote),
-        Undo::Unmount { fs, at } => return mount::is_mounted(*fs, at.as_ref()).unwrap_or(true),
-        Undo::Pins { root } => return sys::file::exists(&Path::new(root).join("live")).unwrap_or(true),
+    let look = || match undo {
+        Undo::Sysctl { key, wrote, .. } => Ok(sysctl::current(key, facts)?.is_some_and(|is| sysctl::same(&is, wrote))),
+        Undo::Knob { path, wrote, .. } => Ok(knob::current(path, facts)?.is_some_and(|is| knob::equal(&is, wrote))),
+        Undo::Unmount { fs, at } => mount::is_mounted(*fs, at.as_ref()),
+        Undo::Pins { root } => Ok(sys::file::exists(&Path::new(root).join("live")).unwrap_or(true)),
     };
-    match is {
-        Ok(is) => is.is_some_and(|is| knob::equal(&is, wrote)),
-        Err(fault) => !tune::is_absence(&fault),
-    }
+    let absent = |fault: &Fault| tune::is_absence(fault);
+    // As with files, a no is asked for twice.
+    look().or_else(|fault| if absent(&fault) { look() } else { Err(fault) }).unwrap_or_else(|fault| !absent(&fault))
 }
 
 /// What an undo is about, as the report names it.

@@ -17,6 +17,7 @@ use crate::{
     fields::{join, split},
     lock::{Locked, RUN_DIR},
     step::Undo,
+    sys,
 };
 
 /// A journal of 10,000 sysctls has about 1 MB.
@@ -232,8 +233,8 @@ fn replace(temp: &Path, text: &str) -> io::Result<()> {
 
 fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !sys::file::exists(path)? => Ok(()),
+        removed => removed,
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::{fs, os::unix::fs::symlink, path::Path};
 
-use super::generation::{Shelf, entries, remove, remove_dir};
+use super::generation::{Shelf, entries, exists, remove, remove_dir};
 use crate::{
     config::PinName,
     error::{Cause, Fault},
@@ -15,6 +15,9 @@ use crate::{
 
 /// A link's text is at most PATH_MAX - 1 bytes (bpf_symlink() in kernel/bpf/inode.c goes through getname()).
 const CHUNK: usize = 4000;
+
+/// The last line, so that what is cut short is never taken for whole.
+const END: &str = "\nend\n";
 
 /// The record of one object.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -49,13 +52,17 @@ impl Record {
     /// A [`Cause::Pin`] fault: it is there and cannot be read. What it names must then not be taken for somebody else's.
     pub fn read(dir: &Path) -> Result<Option<Self>, Fault> {
         let mut text = Vec::new();
-        for chunk in 0usize.. {
+        let mut chunk = 0usize;
+        while !text.ends_with(END.as_bytes()) {
             let path = dir.join("record").join(chunk.to_string());
             match fs::read_link(&path) {
                 Ok(part) => text.extend_from_slice(part.as_os_str().as_encoded_bytes()),
-                Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => break,
+                Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) && !exists(&path)? => {
+                    return Ok(None);
+                }
                 Err(error) => return Err(Fault::io(Cause::Pin, format!("read {}", path.display()), &error)),
             }
+            chunk += 1;
         }
         Ok(std::str::from_utf8(&text).ok().and_then(Self::parse))
     }
@@ -105,7 +112,7 @@ impl Record {
     }
 
     pub(super) fn text(&self) -> String {
-        let mut out = format!("v1\t{}\n", self.spec);
+        let mut out = format!("v2\t{}\n", self.spec);
         for (name, p) in &self.programs {
             out += &format!("p\t{name}\t{}\t{}\t{}\n", p.id, p.tag(), p.verified_instructions);
         }
@@ -118,12 +125,12 @@ impl Record {
         for link in &self.links {
             out += &format!("l\t{}\t{}\t{}\t{}\n", link.name, link.id, link.program, link.target);
         }
-        out
+        out + END.trim_start()
     }
 
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let mut lines = text.lines();
-        let mut record = Self { spec: lines.next()?.strip_prefix("v1\t")?.to_owned(), ..Self::default() };
+        let mut lines = text.strip_suffix(END)?.lines();
+        let mut record = Self { spec: lines.next()?.strip_prefix("v2\t")?.to_owned(), ..Self::default() };
         for line in lines {
             let mut fields = line.split('\t');
             let (kind, name) = (fields.next()?, fields.next()?.parse().ok()?);
@@ -184,7 +191,7 @@ mod tests {
     fn the_text_round_trips() {
         let record = sample(3);
         assert_eq!(Record::parse(&record.text()), Some(record));
-        for bad in ["", "v2\tx\n", "v1\tx\nq\ty\n", "v1\tx\np\tname\n"] {
+        for bad in ["", "v1\tx\nend\n", "v2\tx\n", "v2\tx\nq\ty\nend\n", "v2\tx\np\tname\nend\n"] {
             assert_eq!(Record::parse(bad), None, "{bad:?}");
         }
     }

@@ -2,12 +2,13 @@
 
 use std::{
     io,
-    os::{fd::OwnedFd, unix::ffi::OsStringExt},
+    mem::MaybeUninit,
+    os::fd::OwnedFd,
     path::Path,
 };
 
 use rustix::{
-    fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, ResolveFlags, StatVfsMountFlags},
+    fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, RenameFlags, ResolveFlags, StatVfsMountFlags},
     io::Errno,
 };
 
@@ -97,14 +98,17 @@ pub fn list(dir: &Path) -> io::Result<Vec<(String, bool)>> {
     }
 }
 
-// The standard library's own panics when closing such a descriptor fails.
+// Neither the standard library's reader, which panics when closing fails, nor rustix's own, which takes ENOENT for the
+// end: a directory that was not read is not an empty one.
 fn names_in(dir: OwnedFd) -> io::Result<Vec<(String, bool)>> {
-    let mut names = Vec::new();
-    for entry in rustix::fs::Dir::new(dir)? {
+    let (mut names, mut buffer) = (Vec::new(), [MaybeUninit::uninit(); 4096]);
+    let mut entries = RawDir::new(dir, &mut buffer);
+    while let Some(entry) = entries.next() {
         let entry = entry?;
-        let name = std::ffi::OsString::from_vec(entry.file_name().to_bytes().to_vec());
-        match name.into_string() {
-            Ok(name) if name != "." && name != ".." => names.push((name, entry.file_type() == FileType::Directory)),
+        match entry.file_name().to_str() {
+            Ok(name) if name != "." && name != ".." => {
+                names.push((name.to_owned(), entry.file_type() == FileType::Directory));
+            }
             _ => {}
         }
     }
