@@ -30,6 +30,9 @@ use crate::{
 /// How often the parent looks whether a signal came.
 const LISTEN: Duration = Duration::from_millis(200);
 
+/// How long a loader that was killed, or has said its last word, may take to end.
+const LAST_WAIT: Duration = Duration::from_secs(2);
+
 /// More than this from one child is not a report. Memory is never given back, and what is heard is kept in some copies.
 const MOST_BYTES: usize = 16 << 20;
 /// Longest line: a fault with what fits of the verifier's log.
@@ -120,9 +123,12 @@ fn attempt(
     if stopped.is_some() {
         child.kill();
     }
-    let end = child.wait();
+    let end = child.wait(LAST_WAIT);
     match stopped {
-        Some(fault) => Err(Some(fault)),
+        Some(fault) => Err(Some(match end {
+            End::Stuck(_) => fault.detail(how(end)),
+            _ => fault,
+        })),
         None => ear.verdict(end),
     }
 }
@@ -132,12 +138,16 @@ fn nonsense(at: &str) -> Fault {
 }
 
 fn died(at: &str, end: End) -> Fault {
-    let how = match end {
+    unusable(at, &how(end))
+}
+
+fn how(end: End) -> String {
+    match end {
         End::Exit(code) => format!("the loader ended with code {code}"),
         End::Signal(libc::SIGKILL) => "the loader was killed (SIGKILL; the OOM killer? dmesg | tail)".to_owned(),
         End::Signal(signal) => format!("the loader died of signal {signal}"),
-    };
-    unusable(at, &how)
+        End::Stuck(pid) => format!("the loader, process {pid}, hangs in the kernel and cannot be killed"),
+    }
 }
 
 fn unusable(at: &str, how: &str) -> Fault {

@@ -4,7 +4,7 @@ use std::{
     io,
     os::fd::{AsFd, OwnedFd},
     sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -57,6 +57,8 @@ pub enum End {
     Exit(i32),
     /// This signal ended it.
     Signal(i32),
+    /// It has not ended: the process with this id hangs in the kernel.
+    Stuck(i32),
 }
 
 /// Forks. Must be called while this process has one thread only: the child goes on to allocate.
@@ -85,17 +87,32 @@ impl Child {
         let _ = nix::sys::signal::kill(self.pid, Signal::SIGKILL);
     }
 
-    /// Waits until it has ended.
-    pub fn wait(self) -> End {
+    /// Waits until it has ended, but no longer than `limit`: what hangs in the kernel does not even end by SIGKILL.
+    pub fn wait(self, limit: Duration) -> End {
+        let start = Instant::now();
+        // Kernels before 5.3 have no such descriptor: there it is looked at again and again.
+        if let Ok(end) = pidfd(self.pid) {
+            wait_readable(end, limit);
+        }
         loop {
-            match nix::sys::wait::waitpid(self.pid, Some(WaitPidFlag::empty())) {
+            match nix::sys::wait::waitpid(self.pid, Some(WaitPidFlag::WNOHANG)) {
                 Ok(WaitStatus::Exited(_, code)) => return End::Exit(code),
                 Ok(WaitStatus::Signaled(_, signal, _)) => return End::Signal(signal as i32),
-                Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+                Ok(_) | Err(nix::errno::Errno::EINTR) if start.elapsed() < limit => {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                Ok(_) | Err(nix::errno::Errno::EINTR) => return End::Stuck(self.pid.as_raw()),
                 Err(_) => return End::Exit(-1),
             }
         }
     }
+}
+
+/// A descriptor that can be read once the process has ended (pidfd_open(2), 5.3).
+#[allow(unsafe_code, reason = "pidfd_open(2) has no wrapper")]
+fn pidfd(process: Pid) -> io::Result<OwnedFd> {
+    // SAFETY: plain numbers; the descriptor that comes back is owned by nobody else.
+    super::link::own(unsafe { libc::syscall(libc::SYS_pidfd_open, process.as_raw(), 0) })
 }
 
 /// A pipe whose ends close on exec.
