@@ -135,8 +135,7 @@ impl Outside {
     fn take_link(&mut self, plan: &BpfPlan, object: &PinName, name: &PinName) -> Result<(), Fault> {
         let path = plan.store.live().pin(object, Shelf::Links, name);
         if exists(&path)? {
-            let link =
-                open_link(&path).map_err(|why| Fault::new(Cause::Pin, format!("{}: {why}", path.display())))?;
+            let link = open_link(&path).map_err(|why| Fault::new(Cause::Pin, format!("{}: {why}", path.display())))?;
             self.links.push((path, link));
         }
         Ok(())

@@ -1,11 +1,6 @@
 //! Kernel files: opened below one checked directory, read whole, written with exactly one write(2).
 
-use std::{
-    io,
-    mem::MaybeUninit,
-    os::fd::OwnedFd,
-    path::Path,
-};
+use std::{io, mem::MaybeUninit, os::fd::OwnedFd, path::Path};
 
 use rustix::{
     fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, RenameFlags, ResolveFlags, StatVfsMountFlags},
