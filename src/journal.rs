@@ -194,7 +194,7 @@ fn read(path: &Path) -> io::Result<String> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     match OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Ok(file) => drop(file.take(MOST_BYTES).read_to_end(&mut bytes)?),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !sys::file::exists(path)? => {}
         Err(error) => return Err(error),
     }
     Ok(String::from_utf8_lossy(&bytes).into_owned())
