@@ -83,7 +83,7 @@ pub fn of_btf(error: &BtfError) -> Fault {
 pub fn of_new_map(name: &str, error: &io::Error, size: Layout) -> Fault {
     let fault = Fault::io(Cause::Map, format!("make map {name}, {size}"), error);
     match fault.errno {
-        Some(libc::EPERM) => fault.because(Cause::Privilege).mend(PERMISSION),
+        Some(libc::EPERM | libc::EACCES) => fault.because(Cause::Privilege).mend(PERMISSION),
         Some(libc::EINVAL) if size.max_entries == 0 && size.value_size > 0 => fault.mend(format!("the object leaves its size to its own loader: maps.{name}.max-entries = NUMBER")),
         Some(libc::EINVAL) if size.key_size == 0 || size.value_size == 0 => fault
             .mend("the object leaves the size of its keys or values to its own loader: declare key_size and value_size in its source"),
@@ -113,7 +113,10 @@ pub fn of_load(error: &io::Error, log: &str, kind: Kind) -> Fault {
         (_, Some(reason)) => Fault::new(Cause::Verifier, format!("refused by the verifier: {reason}")).with_errno(errno)
             .mend("its log is in the report: bpfboot --json apply, field detail")
             .detail(log),
-        (Some(libc::EPERM), None) => Fault::os(Cause::Privilege, "the kernel does not let us load it", libc::EPERM).mend(PERMISSION),
+        // An LSM's EACCES: the verifier's comes with a log.
+        (Some(errno @ (libc::EPERM | libc::EACCES)), None) => {
+            Fault::os(Cause::Privilege, "the kernel does not let us load it", errno).mend(PERMISSION)
+        }
         (Some(libc::E2BIG), None) => Fault::os(Cause::Verifier, "it has more instructions than one load may have", libc::E2BIG)
             .mend("split it with tail calls; the limit is 1,000,000, or 4,096 without CAP_BPF"),
         (Some(libc::EINVAL), None) => {
