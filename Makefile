@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .SILENT:
 .DEFAULT_GOAL := build
-.PHONY: build objects run test fault-test lint fuzz fuzz-min bench install clean help
+.PHONY: build objects run test fault-test race-test lint fuzz fuzz-min bench install clean help
 MAKEFLAGS += --no-print-directory
 
 PREFIX ?= /usr
@@ -56,6 +56,9 @@ test: build ## build, then every test (needs root); ARGS="--test NAME" for some
 fault-test: ## slow, half an hour: every system call of five runs killed and failing; SEED=1 EVERY=3 for a third, CASE=n for one
 	export FAULT_SEED=$(SEED) FAULT_EVERY=$(EVERY) FAULT_CASE=$(CASE)
 	$(MAKE) test ARGS="--test fault" HARNESS="--ignored --nocapture"
+
+race-test: ## slow, a minute: ten runs at once, 200 times
+	$(MAKE) test ARGS="--test race" HARNESS="--ignored --nocapture"
 
 lint: objects ## formatting, clippy and cargo-deny; a warning is an error
 	. .ci/toolchain.sh
