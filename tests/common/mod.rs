@@ -154,7 +154,10 @@ impl Sandbox {
 
     /// A configuration file that bpfboot trusts.
     pub fn config(&self, name: &str, text: &str) -> PathBuf {
-        self.file(&format!("/run/{name}"), text)
+        // In one move: a run that was started before may be reading it.
+        let (new, path) = (self.file(&format!("/run/.{name}"), text), PathBuf::from(format!("/run/{name}")));
+        fs::rename(new, &path).unwrap();
+        path
     }
 
     /// A file that only root can write.
