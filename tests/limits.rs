@@ -218,3 +218,33 @@ fn as_pid_1_of_a_container_that_holds_nothing_else() {
         assert_eq!((report.status(&format!("sysctl {TTL}")), s.sysctl(TTL)), ("done", "77".into()));
     });
 }
+
+#[test]
+fn row_63_sigterm_at_any_time_ends_as_before_or_as_after() {
+    sandbox(|s| {
+        let config = format!(
+            "[sysctl]\n\"{TTL}\" = 77\n[mounts]\ntracefs = true\n[object.edge]\npath = \"builtin:edge\"\n\
+             [object.trace]\npath = \"builtin:trace\"\n"
+        );
+        let (mut stopped, mut healthy) = (0, 0);
+        for nth in 0..60 {
+            let running = s.start(&config, &["apply"]);
+            std::thread::sleep(Duration::from_micros(100 * nth));
+            running.signal("TERM");
+            let report = running.ends();
+            match (report.ran.code, report.ran.signal) {
+                (Some(0), None) => {
+                    healthy += 1;
+                    s.check(&config).exits(0);
+                    s.with(&config, &["undo"]).exits(0);
+                }
+                // Before it listens there is nothing to undo.
+                (Some(1), None) | (None, Some(15)) => stopped += 1,
+                end => panic!("stopped after {} us: {end:?} {:#}", 100 * nth, report.json),
+            }
+            assert_eq!((s.pins(), s.sysctl(TTL)), (vec![], "64".into()), "after {} us", 100 * nth);
+            assert!(!s.is_mounted("tracefs", "/sys/kernel/tracing"));
+        }
+        assert!(stopped > 0 && healthy > 0, "{stopped} stopped, {healthy} healthy: the times do not spread over a run");
+    });
+}

@@ -81,6 +81,20 @@ fn row_15_one_key_that_the_kernel_forbids_costs_the_others_and_keeps_its_errno()
 }
 
 #[test]
+fn row_17_a_value_that_the_kernel_took_and_did_not_keep() {
+    sandbox(|s| {
+        // The kernel says that it has taken all three bytes of "30\n", and has not.
+        let path = "/proc/sys/net/ipv4/tcp_fin_timeout";
+        let options = ["-P", path, "-e", "trace=write", "-e", "inject=write:retval=3"];
+        let (report, hit) = injected(s, &ttl_and(&format!("\"{FIN}\" = 30")), &options);
+        let text = report.exits(1).fault(&format!("sysctl {FIN}")).1;
+        assert!(text.contains("asked \"30\", the kernel kept \"60\""), "{text}");
+        assert_eq!(hit, 1, "and nothing to put back");
+        untouched(s, "kept");
+    });
+}
+
+#[test]
 fn row_19_a_write_is_whole_or_failed() {
     sandbox(|s| {
         let (id, config) = (format!("sysctl {FIN}"), ttl_and(&format!("\"{FIN}\" = 30")));

@@ -64,7 +64,7 @@ fn row_20_what_is_right_already_is_not_even_opened_for_writing() {
 }
 
 #[test]
-fn row_17_a_value_that_the_kernel_does_not_keep_is_a_failure_and_goes_back() {
+fn row_16_one_word_for_a_key_of_three_is_refused() {
     sandbox(|s| {
         let was = s.sysctl(RMEM);
         // One word for three fields: the kernel takes it for the first and keeps the rest.
