@@ -52,7 +52,7 @@ impl State {
         walk(Path::new("/sys/fs/bpf"), &mut state.pins);
         state.sysctls = sysctls.iter().map(|key| (*key, sysctl(key))).collect();
         let mounts = fs::read_to_string("/proc/thread-self/mounts").unwrap();
-        let of_kernel = |line: &&str| line.contains(" tracefs ") || line.contains(" debugfs ");
+        let of_kernel = |line: &&str| line.contains(" /sys/kernel/tracing ") || line.contains(" /sys/kernel/debug ");
         state.mounts = mounts.lines().filter(of_kernel).map(str::to_owned).collect();
         for entry in fs::read_dir("/run/bpfboot").into_iter().flatten().flatten() {
             let name = entry.file_name().into_string().unwrap();
