@@ -5,7 +5,7 @@ mod common;
 
 use std::{fs, path::Path, process::Command};
 
-use common::{LIVE, Sandbox, object, ok, sandbox, wait_for};
+use common::{LIVE, Report, Sandbox, binary, object, ok, run, sandbox, wait_for};
 
 const TTL: &str = "net.ipv4.ip_default_ttl";
 
@@ -187,6 +187,44 @@ fn row_65_exit_4_when_the_undo_itself_fails() {
         s.with(&config, &["undo"]).exits(0);
         assert_eq!(s.sysctl("net.ipv4.ip_forward"), "0");
         untouched(s);
+    });
+}
+
+#[test]
+fn row_65_exit_4_when_the_commit_fails_and_a_link_keeps_the_new_program() {
+    sandbox(|s| {
+        let config = |value, version| {
+            format!(
+                "[object.table]\npath = \"{}\"\nmaps.table.entries = [{{ key = 1, value = {value} }}]\n[object.count]\n\
+                 path = \"{}\"\nprograms.count = {{ attach = {{ xdp = \"lo\", mode = \"generic\" }} }}\n",
+                object("table_64"),
+                object(version)
+            )
+        };
+        let (first, second) = (config(10, "count_v1"), s.config("second.toml", &config(11, "count_v2")));
+        // Without its children: the loader is to be left alone.
+        let upgrade = |inject: &str| {
+            let mut strace = Command::new("strace");
+            strace.args(["-qq", "-o", "/run/calls", "-e", "trace=bpf", "-e", inject, "--"]).arg(binary());
+            Report::of(run(strace.args(["--json", "-c"]).arg(&second).arg("apply").env_remove("JOURNAL_STREAM")))
+        };
+        s.apply(&first).exits(0);
+        upgrade("signal=none").exits(0);
+        let calls = fs::read_to_string("/run/calls").unwrap();
+        let update = calls.lines().position(|call| call.contains("BPF_LINK_UPDATE")).unwrap() + 1;
+        s.json(&["undo"]).exits(0);
+        s.apply(&first).exits(0);
+        // The link is updated, and then bpf(2) fails for good: the entry is not written, nor the link put back.
+        let report = upgrade(&format!("inject=bpf:error=EIO:when={}+", update + 1)).exits(4);
+        let leftovers = report.json["leftovers"].to_string();
+        for said in ["could not be taken back", "link count/count@lo", "EIO", "mend: bpfboot"] {
+            assert!(leftovers.contains(said), "{said}: {leftovers}");
+        }
+        s.check(&first).exits(5);
+        s.apply(&first).exits(0);
+        s.check(&first).exits(0);
+        let id = s.pinned("prog", &format!("{LIVE}/count/progs/count"))["id"].as_u64().unwrap();
+        assert_eq!(common::net::xdp("lo"), Some(("generic", id)));
     });
 }
 

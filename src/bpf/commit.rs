@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use super::{
     entries::Written,
-    generation::exists,
+    generation::{exists, unseen},
     plan::{BpfPlan, ObjectPlan},
     proof::{How, XdpHow},
     record::Record,
@@ -110,7 +110,7 @@ fn write_entries(store: &Store, object: &ObjectPlan, written: &mut Vec<Written>)
         let of_map = |fault: Fault| fault.about(format_args!("object {}: map {name}", job.name));
         let Ok(pin) = name.parse::<PinName>() else { continue };
         let path = stage.pin(&job.name, Shelf::Maps, &pin);
-        let fault = |e: &std::io::Error| Fault::io(Cause::Pin, format!("open {}", path.display()), e);
+        let fault = |e: &std::io::Error| unseen("open", &path, e);
         let map = bpf::open_pin(&path).map_err(|e| fault(&e))?;
         let identity = bpf::map_identity(map.as_fd()).map_err(|e| fault(&e))?;
         written.push(Written::new(map, &identity, &wish.entries, cpu::possible()).map_err(of_map)?);

@@ -137,7 +137,7 @@ pub fn entries(dir: &Path) -> Result<Vec<String>, Fault> {
 /// # Errors
 /// As [`entries`].
 pub fn list(dir: &Path) -> Result<Vec<(String, bool)>, Fault> {
-    sys::file::list(dir).map_err(|e| Fault::io(Cause::Pin, format!("list {}", dir.display()), &e))
+    sys::file::list(dir).map_err(|e| unseen("list", dir, &e))
 }
 
 /// Whether there is anything under that name.
@@ -145,7 +145,12 @@ pub fn list(dir: &Path) -> Result<Vec<(String, bool)>, Fault> {
 /// # Errors
 /// A [`Cause::Pin`] fault: it cannot be told.
 pub fn exists(path: &Path) -> Result<bool, Fault> {
-    sys::file::exists(path).map_err(|e| Fault::io(Cause::Pin, format!("look at {}", path.display()), &e))
+    sys::file::exists(path).map_err(|e| unseen("look at", path, &e))
+}
+
+/// The fault for something of ours that the kernel does not show.
+pub fn unseen(deed: &str, path: &Path, error: &io::Error) -> Fault {
+    Fault::io(Cause::Pin, format!("{deed} {}", path.display()), error).mend(format!("ls -ld {}", path.display()))
 }
 
 /// Removes a pin or a record; one that is gone already is fine.

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     attach,
-    generation::{exists, make_dir},
+    generation::{exists, make_dir, unseen},
     job::Job,
     open::{identity_of, is_replaced},
     plan::BpfPlan,
@@ -74,8 +74,7 @@ impl Outside {
             for xdp in object.found.links.iter().filter(|_| has_live) {
                 if kept && matches!(xdp.how, XdpHow::Attach) {
                     let path = live.pin(&job.name, Shelf::Progs, &xdp.job.program);
-                    let program = bpf::open_pin(&path)
-                        .map_err(|e| Fault::io(Cause::Pin, format!("open {}", path.display()), &e))?;
+                    let program = bpf::open_pin(&path).map_err(|e| unseen("open", &path, &e))?;
                     outside.programs.push((path, program));
                 } else if let Ok(name) = xdp.job.link_name().parse() {
                     outside.take_link(plan, &job.name, &name)?;

@@ -6,7 +6,7 @@
 
 use std::{fs, os::unix::fs::symlink, path::Path};
 
-use super::generation::{Shelf, entries, exists, remove, remove_dir};
+use super::generation::{Shelf, entries, exists, remove, remove_dir, unseen};
 use crate::{
     config::PinName,
     error::{Cause, Fault},
@@ -60,7 +60,7 @@ impl Record {
                 Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) && !exists(&path)? => {
                     return Ok(None);
                 }
-                Err(error) => return Err(Fault::io(Cause::Pin, format!("read {}", path.display()), &error)),
+                Err(error) => return Err(unseen("read", &path, &error)),
             }
             chunk += 1;
         }

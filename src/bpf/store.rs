@@ -13,9 +13,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub use super::generation::{Generation, Shelf, entries};
+pub use super::generation::{Generation, Shelf};
 use super::{
-    generation::{exists, list, make_dir, remove, remove_dir},
+    generation::{entries, exists, list, make_dir, remove, remove_dir, unseen},
     proof::open_link,
     record::Record,
 };
@@ -128,7 +128,7 @@ impl Store {
                     .mend(format!("rm {shown}")));
                 }
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(Fault::io(Cause::Pin, format!("look at {shown}"), &error));
+                    return Err(unseen("look at", generation.path(), &error));
                 }
                 _ => {}
             }

@@ -221,7 +221,7 @@ pub fn stage(run: &mut Run, plan: &BpfPlan) -> Go {
         Ok(()) => Ok(()),
         Err(fault) => {
             if let Some(fault) = fault {
-                run.fail("loader", Phase::Load, Must::Required, fault);
+                run.fail_to_change("loader", Phase::Load, fault);
             }
             Err(GaveUp)
         }
@@ -248,7 +248,7 @@ fn commit(run: &mut Run, plan: &BpfPlan, changes: &mut Changes) -> Go {
             Ok(())
         }
         Err(fault) => {
-            run.fail(id, Phase::Commit, Must::Required, fault);
+            run.fail_to_change(id, Phase::Commit, fault);
             Err(GaveUp)
         }
     }

@@ -128,7 +128,7 @@ fn go(run: &mut Run, plan: &BpfPlan, index: usize) -> Health {
             run.health()
         }
         Some(Err(fault)) => {
-            run.fail(id, Phase::Commit, Must::Required, fault);
+            run.fail_to_change(id, Phase::Commit, fault);
             give_up(run, plan)
         }
         None => give_up(run, plan),

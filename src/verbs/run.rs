@@ -65,6 +65,14 @@ impl Run {
         self.say(Line { fault: Some(fault), ..Line::new(id, phase, must, Status::Failed) });
     }
 
+    /// Says that loading or the commit failed. A detail of such a fault tells what could not be taken back.
+    pub fn fail_to_change(&mut self, id: impl Into<String>, phase: Phase, fault: Fault) {
+        if !fault.detail.is_empty() {
+            self.leftovers.push(format!("pins: {fault}, {}; mend: bpfboot undo", fault.detail));
+        }
+        self.fail(id, phase, Must::Required, fault);
+    }
+
     /// Shows on a terminal that a long wait goes on.
     pub fn progress(&self, text: &str) {
         self.printer.progress(text);
