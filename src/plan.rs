@@ -9,7 +9,7 @@ use crate::{
     facts::Facts,
     profiles::Profile,
     step::{Action, Must, Phase, Step, Undo, Verdict},
-    tune::{mount, sysctl},
+    tune::{knob, mount, sysctl},
 };
 
 /// The plan of one run.
@@ -41,7 +41,7 @@ impl Plan {
             let verdict = act::survey(&step, facts);
             steps.push((step, verdict));
         }
-        await_mounts(&mut steps);
+        await_mounts(&mut steps, facts);
         let bpf = BpfPlan::new(config, allow_untrusted);
         let blocked = bpf.blocked(facts);
         let mut notes = config.notes.clone();
@@ -77,7 +77,7 @@ impl Plan {
 }
 
 /// A knob on a file system that this plan mounts first cannot be judged before that.
-fn await_mounts(steps: &mut [(Step, Verdict)]) {
+fn await_mounts(steps: &mut [(Step, Verdict)], facts: &Facts) {
     let coming: Vec<FsKind> = steps
         .iter()
         .filter_map(|(step, verdict)| match (&step.action, verdict) {
@@ -87,7 +87,8 @@ fn await_mounts(steps: &mut [(Step, Verdict)]) {
         .collect();
     for (step, verdict) in steps {
         let Action::Knob { path, value } = &step.action else { continue };
-        if coming.contains(&path.fs) && matches!(verdict, Verdict::Blocked(_) | Verdict::Skip { .. }) {
+        let hidden = matches!(verdict, Verdict::Blocked(_) | Verdict::Skip { .. });
+        if coming.contains(&path.fs) && hidden && !knob::is_closed(path.fs, facts) {
             *verdict = Verdict::Change { was: None, now: value.clone() };
         }
     }

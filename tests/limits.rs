@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{Sandbox, binary, mount_fs, ok, run, sandbox};
+use common::{Sandbox, binary, compile, mount_fs, ok, run, sandbox};
 
 const TTL: &str = "net.ipv4.ip_default_ttl";
 
@@ -18,21 +18,7 @@ fn many(s: &Sandbox, body: &str) -> String {
     let programs: String = (0..500)
         .map(|n| format!("SEC(\"xdp\") int p{n}(struct xdp_md *ctx) {{ {} }}\n", body.replace('#', &n.to_string())))
         .collect();
-    let head = "#include <linux/bpf.h>\n#include <bpf/bpf_helpers.h>\nchar LICENSE[] SEC(\"license\") = \"GPL\";\n";
-    s.file("/run/many.bpf.c", &format!("{head}{programs}"));
-    let machine = String::from_utf8(ok(Command::new("cc").arg("-print-multiarch")).stdout).unwrap();
-    let include = format!("-I/usr/include/{}", machine.trim());
-    ok(Command::new("clang").args([
-        "-g",
-        "-O2",
-        "-target",
-        "bpf",
-        &include,
-        "-c",
-        "/run/many.bpf.c",
-        "-o",
-        "/run/many.o",
-    ]));
+    compile(s, "/run/many.o", &programs);
     "[bpf]\ndeadline = \"60s\"\n[object.many]\npath = \"/run/many.o\"\n".to_owned()
 }
 

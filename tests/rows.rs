@@ -10,7 +10,7 @@ use std::{
     thread,
 };
 
-use common::{LIVE, Report, Sandbox, binary, inside, mount_fs, net::xdp, object, ok, run, sandbox, wait_for};
+use common::{LIVE, Report, Sandbox, binary, compile, inside, mount_fs, net::xdp, object, ok, run, sandbox, wait_for};
 use nix::{
     mount::{MsFlags, mount, umount},
     sched::CloneFlags,
@@ -152,6 +152,13 @@ fn row_24_a_locked_down_kernel_is_named_before_anything_is_written() {
             return common::say("this kernel is built without lockdown: there is nothing to be refused");
         };
         assert!(levels.contains("[integrity]"), "this test needs lockdown=integrity on the command line: {levels}");
+        // Not mounted yet, and it is to be: also then it is known before.
+        let coming = "[mounts]\ndebugfs = true\n[knobs]\n\"debugfs/fault_around_bytes\" = 8192";
+        let report = s.apply(&ttl_and(coming)).exits(1);
+        assert!(report.fault("knob debugfs/fault_around_bytes").1.contains("locked down"), "{:#}", report.json);
+        assert!(report.notes().contains("nothing was changed"), "{:#}", report.json);
+        assert!(!s.is_mounted("debugfs", "/sys/kernel/debug"));
+        untouched(s, "coming");
         mount_fs("debugfs", "/sys/kernel/debug", "");
         let knob = |options: &str| ttl_and(&format!("[knobs]\n\"debugfs/fault_around_bytes\" = {options}"));
         for visible in [true, false] {
@@ -241,13 +248,17 @@ fn row_27_a_file_that_is_no_object() {
             ("large", "16777216 is the most"),
         ] {
             let config = ttl_and(&format!("[object.bad]\npath = \"/run/{name}.o\""));
-            // The matrix says 2. The file is not the configuration, which is sound: it exits 1 and touches nothing.
-            let report = s.apply(&config).exits(1);
+            let report = s.apply(&config).exits(2);
             let (cause, text) = report.fault("object bad");
             assert!(cause == "object" && text.contains(said) && text.contains(&format!("/run/{name}.o")), "{text}");
             assert!(report.notes().contains("nothing was changed"), "{name}: {:#}", report.json);
             assert!(report.steps().iter().all(|step| step["status"] != "done"), "{name}: {:#}", report.json);
             untouched(s, name);
+            s.check(&config).exits(2);
+            s.with(&config, &["apply", "--dry-run"]).exits(2);
+            s.apply(&format!("{config}optional = true")).exits(3);
+            assert_eq!(s.sysctl(TTL), "77", "the rest holds");
+            s.json(&["undo"]).exits(0);
         }
     });
 }
@@ -281,6 +292,12 @@ fn row_29_objects_of_another_machine_or_without_what_was_asked_for() {
             let text = s.apply(&named(name)).exits(1).fault("object other").1;
             assert!(text.contains("no program \"nothing\"") && text.contains(found), "{text}");
             untouched(s, name);
+        }
+        for body in ["", "int unused;\n"] {
+            compile(s, "/run/bare.o", body);
+            let text = s.apply(&ttl_and("[object.other]\npath = \"/run/bare.o\"")).exits(1).fault("object other").1;
+            assert!(text.contains("neither a program nor a map"), "{text}");
+            untouched(s, body);
         }
         // Maps for others to use are reason enough for an object: nothing was asked for that is not there.
         s.apply(&format!("[object.maps]\npath = \"{}\"", object("lone_map"))).exits(0);

@@ -147,6 +147,7 @@ pub fn look(bytes: &[u8]) -> Result<Shape, Fault> {
             _ => {}
         }
     }
+    let of_use = !shape.programs.is_empty() || !shape.maps.is_empty();
     for (_, header) in sections.enumerate() {
         let section = section_name(&sections, header, endian);
         if is_data(&section) && header.sh_size.get(endian) > 0 {
@@ -155,10 +156,11 @@ pub fn look(bytes: &[u8]) -> Result<Shape, Fault> {
     }
     shape.maps.sort();
     shape.maps.dedup();
-    if shape.programs.is_empty() && shape.maps.is_empty() {
-        return Err(damaged("it holds neither a program nor a map that aya could load"));
+    // Its globals alone are nobody's.
+    match of_use {
+        true => Ok(shape),
+        false => Err(damaged("it holds neither a program nor a map that aya could load")),
     }
-    Ok(shape)
 }
 
 /// What map_create() in kernel/bpf/syscall.c wants CAP_NET_ADMIN for.

@@ -40,11 +40,11 @@ pub fn parent(elf: &[u8]) -> Result<Job, Fault> {
         programs: None,
         origin: String::new(),
     };
-    let job = Job::of(&wish, bytes())?;
+    let job = Job::new(&wish, bytes(), None)?;
     // Once more with a value for each global, as far as they have room.
     let shape = elf::look(&job.bytes.elf)?;
     wish.globals = shape.globals.iter().take(20).map(|(name, _)| (name.clone(), Data::Int(0))).collect();
-    Ok(Job::of(&wish, bytes()).unwrap_or(job))
+    Ok(Job::new(&wish, bytes(), None).unwrap_or(job))
 }
 
 /// The running kernel's BTF, parsed once for all inputs.

@@ -2,7 +2,6 @@
 
 use std::{
     hash::{Hash, Hasher},
-    path::PathBuf,
     time::Duration,
 };
 
@@ -12,7 +11,7 @@ use super::{
     elf::{self, ProgramShape, Shape},
     kconfig,
     kind::Kind,
-    source::{self, Bytes, hex},
+    source::{Bytes, Vouched, hex},
     values::{self, Slots},
 };
 use crate::{
@@ -35,7 +34,7 @@ pub struct Job {
     /// Failure of the whole object degrades instead of failing.
     pub optional: bool,
     /// BTF of the target kernel, where it is not the running one's.
-    pub btf: Option<PathBuf>,
+    pub btf: Option<Vouched>,
     /// Its maps, with their settings.
     pub maps: Table<String, MapWish>,
     /// What its maps of maps hold, as its source declares.
@@ -139,17 +138,13 @@ pub fn target(wish: &AttachWish) -> String {
 }
 
 impl Job {
-    /// Reads the object and settles what to do with it.
+    /// Settles what to do with an object that was read, against the BTF that was opened for it.
     ///
     /// # Errors
-    /// A [`Cause::Object`] fault: see [`source::read`] and [`elf::look`]; or the configuration names a program, map or
-    /// global that the file does not hold, or a value that does not fit.
-    pub fn new(wish: &ObjectWish, allow_untrusted: bool) -> Result<Self, Fault> {
-        Self::of(wish, source::read(&wish.source, wish.sha256.as_ref(), allow_untrusted)?)
-    }
-
-    /// [`Job::new`] of an object that was read, with its errors but for those of [`source::read`].
-    pub fn of(wish: &ObjectWish, mut bytes: Bytes) -> Result<Self, Fault> {
+    /// A [`Cause::Object`] fault: see [`elf::look`]; or the configuration names a program, map or global that the file
+    /// does not hold, or a value that does not fit.
+    pub fn new(wish: &ObjectWish, mut bytes: Bytes, btf: Option<Vouched>) -> Result<Self, Fault> {
+        bytes.are(wish.sha256.as_ref())?;
         elf::check(&bytes.elf)?;
         let values;
         (bytes.elf, values) = values::take(bytes.elf)?;
@@ -161,7 +156,7 @@ impl Job {
             spec: String::new(),
             on_mismatch: wish.on_mismatch,
             optional: wish.optional,
-            btf: wish.btf.clone(),
+            btf,
             maps: maps(wish, &shape, values.programs)?,
             inner_maps: values.maps,
             net_maps: shape.net_maps,
@@ -177,7 +172,7 @@ impl Job {
     /// The hash behind [`Job::spec`]. XDP attachments are left out: they come and go without a load.
     fn hash(&self) -> String {
         let mut sha = Sha(Sha256::new_with_prefix(self.bytes.sha256));
-        (&self.btf, &self.maps, &self.globals, &self.programs).hash(&mut sha);
+        (self.btf.as_ref().map(|btf| &btf.path), &self.maps, &self.globals, &self.programs).hash(&mut sha);
         hex(&sha.0.finalize())
     }
 

@@ -35,8 +35,8 @@ use crate::{
 
 /// The first log the verifier gets, and the largest. A log that is too small masks what the verifier said.
 const LOG_SIZES: [usize; 3] = [64 << 10, 1 << 20, 16 << 20];
-/// What of it is told.
-const LOG_TOLD: usize = 256 << 10;
+/// What of it is told: a line that the parent takes, each byte escaped.
+const LOG_TOLD: usize = 1000 << 10;
 
 /// One program waiting for the verifier.
 struct Load<'a> {
@@ -167,10 +167,13 @@ fn verify(new: &NewProgram<'_>, kind: Kind, log: &mut Vec<u8>) -> Result<OwnedFd
         }
     }
     let end = log.iter().position(|byte| *byte == 0).unwrap_or(log.len());
-    // The end says why. The parent takes no endless lines.
-    let log = log.get(end.saturating_sub(LOG_TOLD)..end).unwrap_or_default();
-    let log = String::from_utf8_lossy(log);
-    Err(of_load(&first, &log, kind))
+    // The end says why.
+    let left_out = end.saturating_sub(LOG_TOLD);
+    let mut told = String::from_utf8_lossy(log.get(left_out..end).unwrap_or_default()).into_owned();
+    if left_out > 0 {
+        told.insert_str(0, &format!("[its first {left_out} bytes are left out]\n"));
+    }
+    Err(of_load(&first, &told, kind))
 }
 
 /// The kernel's numbers for a section: program type, expected attach type, flags.

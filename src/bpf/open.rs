@@ -175,7 +175,7 @@ pub(super) fn relocate_types(job: &Job, object: &mut Object, kernel_btf: &Kernel
     if !object.has_btf_relocations() && !object.has_typed_ksyms() {
         return object.resolve_externs(None).map_err(|error| of_relocation(&error));
     }
-    let own = job.btf.as_deref().map(|path| read_btf(path, kernel_btf.outside)).transpose()?;
+    let own = job.btf.as_ref().map(|btf| read_btf(&btf.path, kernel_btf.outside)).transpose()?;
     let target = match &own {
         Some(btf) => Ok(btf),
         None => kernel_btf.get(),

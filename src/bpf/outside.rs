@@ -106,8 +106,10 @@ impl Outside {
     }
 
     fn look_around(&mut self, job: &Job) {
-        self.take_file(job.btf.as_deref().unwrap_or(Path::new(KERNEL_BTF)));
-        if job.programs.iter().any(|program| program.kind.needs_kernel_btf()) && job.btf.is_some() {
+        if let Some(btf) = &job.btf {
+            self.files.push((btf.path.clone(), btf.file.try_clone().map_err(|e| file::errno(&e))));
+        }
+        if job.btf.is_none() || job.programs.iter().any(|program| program.kind.needs_kernel_btf()) {
             self.take_file(Path::new(KERNEL_BTF));
         }
         for wish in job.programs.iter().flat_map(|program| &program.attach) {

@@ -9,6 +9,7 @@ use super::{
     kind::{self, Kind},
     proof::{self, Found, How, XdpHow},
     record::Record,
+    source,
     store::Store,
 };
 use crate::{
@@ -54,6 +55,8 @@ pub struct Broken {
     pub name: PinName,
     /// Whether the run may go on without it.
     pub optional: bool,
+    /// Whether a file that the configuration names is none that can be read: a mistake of the configuration.
+    pub unread: bool,
     /// What is wrong with it.
     pub fault: Fault,
 }
@@ -83,11 +86,17 @@ impl BpfPlan {
         let store = Store::new(&config.bpf.root);
         let (mut objects, mut broken) = (Vec::new(), Vec::new());
         for wish in config.objects.values() {
-            match Job::new(wish, allow_untrusted) {
+            let read = source::read(&wish.source, allow_untrusted).and_then(|bytes| {
+                let btf = wish.btf.as_deref().map(|path| source::open_btf(path, allow_untrusted)).transpose()?;
+                Ok((bytes, btf))
+            });
+            let unread = read.is_err();
+            match read.and_then(|(bytes, btf)| Job::new(wish, bytes, btf)) {
                 Ok(job) => objects.push(ObjectPlan { found: proof::look(&store, &job), job }),
                 Err(fault) => broken.push(Broken {
                     name: wish.name.clone(),
                     optional: wish.optional,
+                    unread,
                     fault: fault.configured_at(&wish.origin),
                 }),
             }
@@ -105,6 +114,11 @@ impl BpfPlan {
             .partition(|name| broken.iter().any(|object: &Broken| object.name == *name));
         let waits: Duration = objects.iter().flat_map(|object| &object.job.xdp).map(|xdp| xdp.wait).sum();
         Self { store, objects, broken, carry, retire, unread, deadline: config.bpf.deadline + waits }
+    }
+
+    /// Whether the configuration requires a file that is none.
+    pub fn is_bad_input(&self) -> bool {
+        self.broken.iter().any(|object| object.unread && !object.optional)
     }
 
     /// What takes the pins back.

@@ -1,7 +1,14 @@
 //! Where an object's bytes come from: embedded in this binary, or a file that is opened once, hashed and loaded from
 //! the same bytes.
 
-use std::{borrow::Cow, fs::File, io::Read, os::unix::fs::MetadataExt, path::Path};
+use std::{
+    borrow::Cow,
+    fs::File,
+    io::Read,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use sha2::{Digest, Sha256};
 
@@ -12,8 +19,8 @@ use crate::{
     trust::{self, Refusal},
 };
 
-/// No BPF object is larger; the kernel's own selftests stay below 6 MiB.
-const OBJECT_MAX: u64 = 16 << 20;
+/// No BPF object is larger, nor is a kernel's BTF: the kernel's own selftests stay below 6 MiB.
+const FILE_MAX: u64 = 16 << 20;
 
 /// ELF headers are read in place, so the file must lie as they do.
 #[repr(C, align(8))]
@@ -38,23 +45,41 @@ pub struct Bytes {
     pub sha256: [u8; 32],
 }
 
+/// A file that root vouches for, opened once.
+#[derive(Clone, Debug)]
+pub struct Vouched {
+    /// Where it was found.
+    pub path: PathBuf,
+    /// The file.
+    pub file: Arc<File>,
+}
+
 /// Reads an object.
 ///
 /// # Errors
-/// A [`Cause::Object`] fault: absent, not a regular file, too large, empty, or not the bytes the configuration pinned.
-pub fn read(source: &ObjectSource, wanted: Option<&[u8; 32]>, allow_untrusted: bool) -> Result<Bytes, Fault> {
+/// A [`Cause::Object`] fault: absent, not a regular file, too large, empty.
+pub fn read(source: &ObjectSource, allow_untrusted: bool) -> Result<Bytes, Fault> {
     let elf = match source {
         ObjectSource::Builtin(name) => Cow::Borrowed(builtin(name)?),
         ObjectSource::File(path) => Cow::Owned(read_file(path, allow_untrusted)?),
     };
-    let sha256: [u8; 32] = Sha256::digest(&elf).into();
-    match wanted {
-        Some(wanted) if *wanted != sha256 => Err(Fault::new(
-            Cause::Object,
-            format!("its SHA-256 is {}, the configuration wants {}", hex(&sha256), hex(wanted)),
-        )
-        .mend("install the object that was meant, or correct sha256 = \"…\" in the configuration")),
-        _ => Ok(Bytes { elf, sha256 }),
+    Ok(Bytes { sha256: Sha256::digest(&elf).into(), elf })
+}
+
+impl Bytes {
+    /// Whether these are the bytes that the configuration pinned.
+    ///
+    /// # Errors
+    /// A [`Cause::Object`] fault with both hashes.
+    pub fn are(&self, wanted: Option<&[u8; 32]>) -> Result<(), Fault> {
+        match wanted {
+            Some(wanted) if *wanted != self.sha256 => Err(Fault::new(
+                Cause::Object,
+                format!("its SHA-256 is {}, the configuration wants {}", hex(&self.sha256), hex(wanted)),
+            )
+            .mend("install the object that was meant, or correct sha256 = \"…\" in the configuration")),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -69,7 +94,35 @@ fn builtin(name: &str) -> Result<&'static [u8], Fault> {
 fn read_file(path: &Path, allow_untrusted: bool) -> Result<Vec<u8>, Fault> {
     let shown = path.display();
     let refuse = |what: &str| Fault::new(Cause::Object, format!("{shown} {what}"));
-    let mut file = open_vouched(path, allow_untrusted)?;
+    let file = open(path, allow_untrusted)?;
+    let mut bytes = Vec::with_capacity(file.metadata().map_or(0, |meta| meta.len() as usize + 1));
+    (&file)
+        .take(FILE_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|e| Fault::io(Cause::Object, format!("read {shown}"), &e))?;
+    match bytes.len() as u64 {
+        0 => Err(refuse("is empty")),
+        length if length > FILE_MAX => Err(refuse("grew while it was read")),
+        _ => Ok(bytes),
+    }
+}
+
+/// Opens the BTF that an object is loaded against.
+///
+/// # Errors
+/// As [`read`].
+pub fn open_btf(path: &Path, allow_untrusted: bool) -> Result<Vouched, Fault> {
+    Ok(Vouched { path: path.to_owned(), file: Arc::new(open(path, allow_untrusted)?) })
+}
+
+/// Opens a file that decides what goes into the kernel: regular, of a sane size, and nobody's to change but root's.
+fn open(path: &Path, allow_untrusted: bool) -> Result<File, Fault> {
+    let shown = path.display();
+    let refuse = |what: &str| Fault::new(Cause::Object, format!("{shown} {what}"));
+    let file = trust::open(path, allow_untrusted).map_err(|refusal| match refusal {
+        Refusal::Io(e) => Fault::io(Cause::Object, format!("open {shown}"), &e).mend(format!("ls -l {shown}")),
+        Refusal::Link(what, mend) => refuse(&what).mend(mend),
+    })?;
     let meta = file.metadata().map_err(|e| Fault::io(Cause::Object, format!("look at {shown}"), &e))?;
     if !meta.is_file() {
         return Err(refuse("is not a regular file"));
@@ -78,31 +131,10 @@ fn read_file(path: &Path, allow_untrusted: bool) -> Result<Vec<u8>, Fault> {
         return Err(refuse("can be changed by users other than root, so it is not loaded into the kernel")
             .mend(format!("chown root {shown} && chmod go-w {shown}, or --allow-untrusted")));
     }
-    if meta.len() > OBJECT_MAX {
-        return Err(refuse(&format!("is {} bytes large; {OBJECT_MAX} is the most", meta.len())));
+    if meta.len() > FILE_MAX {
+        return Err(refuse(&format!("is {} bytes large; {FILE_MAX} is the most", meta.len())));
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or(0) + 1);
-    (&mut file)
-        .take(OBJECT_MAX + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|e| Fault::io(Cause::Object, format!("read {shown}"), &e))?;
-    match bytes.len() as u64 {
-        0 => Err(refuse("is empty")),
-        length if length > OBJECT_MAX => Err(refuse("grew while it was read")),
-        _ => Ok(bytes),
-    }
-}
-
-/// Opens an object, or the BTF it is loaded against.
-///
-/// # Errors
-/// A [`Cause::Object`] fault.
-pub fn open_vouched(path: &Path, allow_untrusted: bool) -> Result<File, Fault> {
-    let shown = path.display();
-    trust::open(path, allow_untrusted).map_err(|refusal| match refusal {
-        Refusal::Io(e) => Fault::io(Cause::Object, format!("open {shown}"), &e).mend(format!("ls -l {shown}")),
-        Refusal::Link(what, mend) => Fault::new(Cause::Object, format!("{shown} {what}")).mend(mend),
-    })
+    Ok(file)
 }
 
 /// Bytes as people compare them.

@@ -124,6 +124,14 @@ pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((reader.into(), writer.into()))
 }
 
+/// Makes this process's standard descriptors stand for `fd`: what was given to its parent, it can neither read nor write,
+/// nor hold open when it hangs.
+pub fn leave_standard_descriptors(fd: impl AsFd) {
+    let _ = nix::unistd::dup2_stdin(&fd);
+    let _ = nix::unistd::dup2_stdout(&fd);
+    let _ = nix::unistd::dup2_stderr(&fd);
+}
+
 /// Waits until `fd` can be read or its other end is gone. `false`: the time was up, or a signal came.
 pub fn wait_readable(fd: impl AsFd, limit: Duration) -> bool {
     let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];

@@ -19,7 +19,10 @@ pub fn survey(path: &KnobPath, value: &str, facts: &Facts) -> Verdict {
 }
 
 fn surveyed(path: &KnobPath, value: &str, facts: &Facts) -> Result<Verdict, Fault> {
-    let dir = open(path.fs)?;
+    let dir = open(path.fs).map_err(|absent| match is_closed(path.fs, facts) {
+        true => closed(path, "open", libc::EPERM),
+        false => absent,
+    })?;
     let was = match dir.read(&path.below) {
         Ok(Some(text)) if equal(&text, value) => return Ok(Verdict::Already { is: effective(&text) }),
         Ok(text) => text.as_deref().map(effective),
@@ -27,8 +30,8 @@ fn surveyed(path: &KnobPath, value: &str, facts: &Facts) -> Result<Verdict, Faul
         Err(_) if dir.mode(&path.below).is_ok_and(|mode| mode & 0o444 == 0) && facts.lockdown == Lockdown::None => None,
         Err(error) => return Err(refused(path, "read", &error, facts)),
     };
-    if path.fs == FsKind::Debug && facts.lockdown != Lockdown::None {
-        return Err(locked_down(path, "write"));
+    if path.fs == FsKind::Debug && is_closed(path.fs, facts) {
+        return Err(closed(path, "write", libc::EPERM));
     }
     // Nothing that can be opened here is changed by opening: without O_TRUNC even tracefs filters stay.
     dir.try_open_for_writing(&path.below).map_err(|e| refused(path, "open for writing", &e, facts))?;
@@ -104,11 +107,9 @@ fn refused(path: &KnobPath, deed: &str, error: &io::Error, facts: &Facts) -> Fau
     match (errno(error), path.fs) {
         // A missing permission is EACCES: EPERM comes from debugfs_locked_down() in fs/debugfs/file.c, where securityfs
         // is not mounted the only trace of a lockdown.
-        (libc::EPERM, FsKind::Debug) => locked_down(path, deed),
+        (libc::EPERM, FsKind::Debug) => closed(path, deed, libc::EPERM),
         // tracefs_create_file() makes no files then.
-        (libc::ENOENT | libc::EPERM, FsKind::Trace) if facts.lockdown == Lockdown::Confidentiality => {
-            Fault::os(Cause::Kernel, "lockdown=confidentiality closes tracefs", errno(error))
-        }
+        (libc::ENOENT | libc::EPERM, FsKind::Trace) if is_closed(path.fs, facts) => closed(path, deed, errno(error)),
         (libc::ENOENT, _) => {
             Fault::os(Cause::Kernel, "this kernel, or its configuration, has no such file", libc::ENOENT)
         }
@@ -117,9 +118,19 @@ fn refused(path: &KnobPath, deed: &str, error: &io::Error, facts: &Facts) -> Fau
     }
 }
 
-fn locked_down(path: &KnobPath, deed: &str) -> Fault {
-    let what = format!("{deed}: the kernel is locked down, which closes debugfs even to root");
-    Fault::os(Cause::Kernel, what, libc::EPERM).mend(format!("add if-available = true to \"{path}\""))
+/// Whether a lockdown keeps every knob of the file system from us, mounted or not.
+pub fn is_closed(fs: FsKind, facts: &Facts) -> bool {
+    match fs {
+        FsKind::Debug => facts.lockdown != Lockdown::None,
+        FsKind::Trace => facts.lockdown == Lockdown::Confidentiality,
+        FsKind::Bpf => false,
+    }
+}
+
+fn closed(path: &KnobPath, deed: &str, errno: i32) -> Fault {
+    let name = path.fs.name();
+    let what = format!("{deed}: the kernel is locked down, which closes {name} even to root");
+    Fault::os(Cause::Kernel, what, errno).mend(format!("add if-available = true to \"{path}\""))
 }
 
 /// The value that counts: the one in brackets where a file lists its choices, as trace_clock does.
@@ -203,6 +214,6 @@ mod tests {
             Verdict::Blocked(fault) => assert!(is_absence(&fault), "{fault:?}"),
             other => panic!("{other:?}"),
         }
-        assert!(is_absence(&locked_down(&path, "write")));
+        assert!(is_absence(&closed(&path, "write", libc::EPERM)));
     }
 }

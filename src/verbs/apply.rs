@@ -70,7 +70,10 @@ pub fn apply(config: &Config, options: &Options) -> Health {
             finish(&mut run, &plan, &mut journal, &changes);
             run.health()
         }
-        Err(GaveUp) => take_back(&mut run, &plan.bpf, &mut journal, changes),
+        Err(GaveUp) => match take_back(&mut run, &plan.bpf, &mut journal, changes) {
+            Health::Failed if plan.bpf.is_bad_input() => Health::BadInput,
+            health => health,
+        },
     };
     run.end(health, true)
 }

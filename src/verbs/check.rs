@@ -16,21 +16,22 @@ use crate::{
 /// Says whether the kernel is as planned.
 pub fn check(config: &Config, options: &Options) -> Health {
     let mut run = Run::new("check", options, &config.sources);
-    look(&mut run, config, options, Status::Drift);
-    let health = judge(&run.lines);
+    let known = look(&mut run, config, options, Status::Drift);
+    let health = known.unwrap_or_else(|| judge(&run.lines));
     run.end(health, false)
 }
 
 /// Says what `apply` would do.
 pub fn dry_run(config: &Config, options: &Options) -> Health {
     let mut run = Run::new("apply --dry-run", options, &config.sources);
-    look(&mut run, config, options, Status::Planned);
+    let known = look(&mut run, config, options, Status::Planned);
     let hopeless = run.lines.iter().any(|line| line.status == Status::Failed && line.must == Must::Required);
-    let health = if hopeless { Health::Failed } else { run.health() };
+    let health = known.unwrap_or(if hopeless { Health::Failed } else { run.health() });
     run.end(health, false)
 }
 
-fn look(run: &mut Run, config: &Config, options: &Options, change: Status) {
+/// Says what the plan finds; the health, where that is settled without a look at the lines.
+fn look(run: &mut Run, config: &Config, options: &Options, change: Status) -> Option<Health> {
     let taken = match Journal::read_only() {
         Ok(journal) => {
             run.notes.extend(journal.note());
@@ -61,6 +62,7 @@ fn look(run: &mut Run, config: &Config, options: &Options, change: Status) {
     lines.sort_by_key(|line| line.phase);
     run.fit(lines.iter().map(|line| line.id.as_str()).collect::<Vec<_>>().into_iter());
     lines.into_iter().for_each(|line| run.say(line));
+    plan.bpf.is_bad_input().then_some(Health::BadInput)
 }
 
 fn unfinished(store: &Store, change: Status) -> Option<Line> {

@@ -55,6 +55,15 @@ pub fn object(name: &str) -> String {
     path.to_str().unwrap().to_owned()
 }
 
+/// Compiles the body of an object in C; its headers and its licence are added.
+pub fn compile(s: &Sandbox, to: &str, body: &str) {
+    let head = "#include <linux/bpf.h>\n#include <bpf/bpf_helpers.h>\nchar LICENSE[] SEC(\"license\") = \"GPL\";\n";
+    let source = s.file(&format!("{to}.bpf.c"), &format!("{head}{body}"));
+    let machine = String::from_utf8(ok(Command::new("cc").arg("-print-multiarch")).stdout).unwrap();
+    let include = format!("-I/usr/include/{}", machine.trim());
+    ok(Command::new("clang").args(["-g", "-O2", "-target", "bpf", &include, "-o", to, "-c"]).arg(source));
+}
+
 /// Waits until `ready` gives something; `what` is said when it never does.
 pub fn wait_for<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
