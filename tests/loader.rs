@@ -151,3 +151,47 @@ fn the_btf_of_an_object_is_opened_once_and_only_if_root_vouches_for_it() {
         assert_eq!(opened, 1);
     });
 }
+
+#[test]
+fn programs_with_types_of_the_kernel_load_on_every_cpu_inside_the_walls() {
+    sandbox(|s| {
+        // None has a CO-RE relocation: the threads that load are the first to read the kernel's BTF.
+        let programs: String =
+            (0..8).map(|n| format!("SEC(\"tp_btf/sched_switch\") int t{n}(void *ctx) {{ return 0; }}\n")).collect();
+        compile(s, "/run/many.o", &programs);
+        for _ in 0..20 {
+            s.apply("[object.many]\npath = \"/run/many.o\"\n").exits(0);
+            s.json(&["undo"]).exits(0);
+        }
+    });
+}
+
+#[test]
+fn maps_are_made_as_libbpf_makes_them() {
+    sandbox(|s| {
+        let body = "struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 4); __type(key, int); __uint(value_size, 8); }\n\
+             half SEC(\".maps\");\n\
+             struct ring { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 1000); };\n\
+             struct { __uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS); __uint(max_entries, 2); __type(key, int);\n\
+             __array(values, struct ring); } rings SEC(\".maps\");\n";
+        compile(s, "/run/maps.o", body);
+        s.apply("[object.odd]\npath = \"/run/maps.o\"\n").exits(0);
+        assert_eq!(s.pinned("map", &format!("{LIVE}/odd/maps/half"))["bytes_value"], 8);
+        assert_eq!(s.pinned("map", &format!("{LIVE}/odd/maps/rings"))["type"], "array_of_maps");
+    });
+}
+
+#[test]
+fn what_is_not_there_to_attach_to_is_named_with_a_mend() {
+    sandbox(|s| {
+        for (section, said, mend) in [
+            ("raw_tp/no_such_point", "no raw tracepoint no_such_point", "events/*/no_such_point"),
+            ("uprobe/libc.so.6:malloc", "read libc.so.6", "give its whole path"),
+        ] {
+            compile(s, "/run/lost.o", &format!("SEC(\"{section}\") int lost(void *ctx) {{ return 0; }}\n"));
+            let report = s.apply("[object.lost]\npath = \"/run/lost.o\"\n").exits(1);
+            let (cause, text) = report.fault("object lost");
+            assert!(cause == "attach" && text.contains(said) && text.contains(mend), "{cause}: {text}");
+        }
+    });
+}

@@ -42,8 +42,8 @@ pub fn of_parse(error: &ParseError) -> Fault {
             Fault::new(Cause::Object, format!("aya cannot resolve its CO-RE relocations of kind {kind}")).mend("kind 12 is bpf_core_type_matches(): rebuild it without")
         }
         ParseError::InvalidMapDefinition { name } => {
-            Fault::new(Cause::Object, format!("map {name:?} in its section \"maps\" is cut short, or static and nameless"))
-                .mend("rebuild it with maps that are not static, or define them in SEC(\".maps\")")
+            Fault::new(Cause::Object, format!("map {name:?} in its section \"maps\" is cut short, static and nameless, or without a size in its symbol"))
+                .mend("rebuild it with a newer clang and maps that are not static, or define them in SEC(\".maps\")")
         }
         ParseError::UnknownSymbol { address, .. } => {
             Fault::new(Cause::Object, format!("aya cannot read its .text: the code at {address:#x} belongs to no function"))
@@ -61,13 +61,24 @@ pub fn of_relocation(error: &(dyn Error + 'static)) -> Fault {
     if error.is::<BtfRelocationError>() {
         return fault.mend("CO-RE needs a kernel with CONFIG_DEBUG_INFO_BTF, or btf = \"FILE\" with this kernel's BTF");
     }
+    if let Some(KsymsError::KallsymsAccessError(_)) = error.downcast_ref() {
+        return Fault::new(
+            Cause::Object,
+            "it asks for the address of a kernel symbol without its type, and the loader may not read /proc/kallsyms",
+        )
+        .mend("declare the symbol with its type, which BTF resolves: extern const struct NAME symbol __ksym");
+    }
     if error.is::<KsymsError>() {
         return fault.mend("the object asks for a symbol that this kernel does not have, or keeps in a module: grep -w NAME /proc/kallsyms");
     }
     // aya-obj keeps what it could not relocate to itself, but for the words.
     if let Some(name) = fault.what.split("extern `").nth(1).and_then(|rest| rest.split('`').next()) {
-        return Fault::new(Cause::Object, format!("it calls {name}(), which another object defines"))
-            .mend("link the two: bpftool gen object OUT.o ONE.o OTHER.o");
+        return Fault::new(Cause::Object, format!("it calls {name}(), which it does not hold")).mend(match name {
+            "memcmp" | "memcpy" | "memmove" | "memset" | "bcmp" => {
+                "the compiler made this call of a size that it did not know: give it a constant one, or a loop"
+            }
+            _ => "link the object that does: bpftool gen object OUT.o ONE.o OTHER.o",
+        });
     }
     fault.because(Cause::Object).about("not a usable BPF object").mend("rebuild it with clang -target bpf or aya-ebpf")
 }
@@ -152,12 +163,16 @@ fn missing(reason: &str) -> Option<&'static str> {
 pub fn of_attach(error: &io::Error, kind: Kind, target: &str) -> Fault {
     let (what, errno) = unfold(error);
     let fault = |what: String| Fault::new(Cause::Attach, what).with_errno(errno);
+    let separator = if what.is_empty() { "" } else { ": " };
+    let plain = || fault(format!("attach to {target}{separator}{what}"));
     match (kind, errno) {
         (Kind::Tracepoint, Some(libc::ENOENT)) if !exists("/sys/kernel/tracing/events") && !exists("/sys/kernel/debug/tracing/events") => {
             fault(format!("tracefs is not mounted, so tracepoint {target} cannot be found")).mend("[mounts] tracefs = true")
         }
         (Kind::Tracepoint, Some(libc::ENOENT)) => fault(format!("this kernel has no tracepoint {target}"))
             .mend(format!("ls /sys/kernel/tracing/events/{}; or optional = true", target.split(':').next().unwrap_or_default())),
+        (Kind::RawTracepoint, Some(libc::ENOENT)) => fault(format!("this kernel has no raw tracepoint {target}"))
+            .mend(format!("ls -d /sys/kernel/tracing/events/*/{target}; or optional = true")),
         (Kind::Kprobe | Kind::Kretprobe, Some(libc::ENOENT)) if exists(PMUS) && !exists(&format!("{PMUS}/kprobe")) => {
             fault(format!("this kernel cannot probe {target}: it is built without CONFIG_KPROBES"))
                 .mend("use a tracepoint, raw_tp or fentry; or optional = true")
@@ -166,18 +181,18 @@ pub fn of_attach(error: &io::Error, kind: Kind, target: &str) -> Fault {
             fault(format!("this kernel has no function {target} that can be probed"))
                 .mend(format!("grep -w {target} /proc/kallsyms; or optional = true"))
         }
-        (Kind::Uprobe | Kind::Uretprobe, None) => fault(format!("attach to {target}: {what}"))
+        (Kind::Uprobe | Kind::Uretprobe, None) => plain()
             .mend("nm -D FILE shows its functions; give attach = { uprobe = \"FILE:FUNCTION\" }, or optional = true"),
         (Kind::Xdp, Some(libc::EOPNOTSUPP | libc::EINVAL)) => {
             fault(format!("the driver of {target} does not take XDP in this mode")).mend("mode = \"generic\", or mode = \"any\"")
         }
         (Kind::Xdp, Some(libc::EBUSY | libc::EEXIST)) => fault(format!("{target} already carries an XDP program")).because(Cause::Busy)
             .mend(format!("ip link show dev {target}; bpftool net show dev {target}")),
-        (_, Some(libc::EPERM | libc::EACCES)) => fault(format!("attach to {target}: {what}")).because(Cause::Privilege)
+        (_, Some(libc::EPERM | libc::EACCES)) => plain().because(Cause::Privilege)
             .mend("sysctl kernel.perf_event_paranoid (a patched kernel's 3 or 4 asks for CAP_SYS_ADMIN); lockdown and LSMs refuse too"),
         (_, Some(libc::E2BIG)) => fault(format!("attach to {target}: too many programs there already"))
             .mend("64 programs fit on one tracepoint or probe, 38 on one trampoline: bpftool link show"),
-        _ => fault(format!("attach to {target}: {what}")),
+        _ => plain(),
     }
 }
 

@@ -108,7 +108,10 @@ fn definitions(bytes: &[u8], given: &dyn Fn(&str) -> bool) -> Result<Option<Vec<
 fn unknown(name: &str) -> Fault {
     Fault::new(
         Cause::Kernel,
-        format!("it asks for {name} of this kernel's configuration, and /boot/config-{} does not tell", release()),
+        format!(
+            "it asks for {name} of this kernel's configuration, and no /boot/config-{} tells (config.gz is not read)",
+            release()
+        ),
     )
     .mend(format!("globals.{name} = VALUE (see zcat /proc/config.gz | grep {name})"))
 }

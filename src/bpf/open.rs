@@ -221,7 +221,7 @@ fn make(
         let fd = fd.try_clone_to_owned().map_err(|e| of_map(Fault::io(Cause::Map, "keep it open", &e)))?;
         (fd, identity)
     } else {
-        let fd = create(name, map, layout, btf)?;
+        let fd = create(name, map, layout, machine, btf)?;
         fill_globals(&fd, map).map_err(of_map)?;
         bpf::pin(fd.as_fd(), &stage).map_err(|e| of_map(super::fault::of_pin(&e, &stage)))?;
         let identity = bpf::map_identity(fd.as_fd()).map_err(|e| of_map(Fault::io(Cause::Map, "look at it", &e)))?;
@@ -256,16 +256,31 @@ pub fn is_replaced(job: &Job, name: &str) -> bool {
         || job.inner_maps.get(name).is_some()
 }
 
-fn create(name: &str, map: &aya_obj::Map, layout: Layout, btf: Option<&OwnedFd>) -> Result<OwnedFd, Fault> {
+fn create(
+    name: &str,
+    map: &aya_obj::Map,
+    layout: Layout,
+    machine: Machine,
+    btf: Option<&OwnedFd>,
+) -> Result<OwnedFd, Fault> {
     let fault = |e: &std::io::Error| of_new_map(name, e, layout);
     let inner = map.inner().map(|inner| {
-        let layout = Layout::of(&inner);
+        let layout = Layout::wanted(&inner, &MapWish::default(), machine);
         create_map(&new_map(name, &inner, layout, None)).map_err(|e| of_new_map(name, &e, layout))
     });
     let inner = inner.transpose()?;
     let mut new = new_map(name, map, layout, btf);
     new.inner = inner.as_ref().map(AsFd::as_fd);
-    create_map(&new).map_err(|e| fault(&e))
+    create_map(&new).or_else(|first| without_types(new, first)).map_err(|e| fault(&e))
+}
+
+/// A map whose key or value has a type that the kernel does not take, or only one of them, is made without (as by
+/// bpf_object__create_map() in tools/lib/bpf/libbpf.c).
+fn without_types(mut new: NewMap<'_>, first: std::io::Error) -> std::io::Result<OwnedFd> {
+    match new.btf.take() {
+        Some(_) if first.raw_os_error() == Some(libc::EINVAL) => create_map(&new).map_err(|_| first),
+        _ => Err(first),
+    }
 }
 
 fn new_map<'a>(name: &'a str, map: &aya_obj::Map, layout: Layout, btf: Option<&'a OwnedFd>) -> NewMap<'a> {

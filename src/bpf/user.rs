@@ -23,9 +23,15 @@ pub fn place(at: &UserFunction, outside: &Outside) -> Result<(CString, u64), Fau
     let start = if at.symbol.is_empty() {
         0
     } else {
-        let bytes = outside
-            .read(&at.path)
-            .map_err(|e| Fault::io(Cause::Attach, format!("read {shown}"), &e).mend(format!("ls -l {shown}")))?;
+        let mend = match at.path.is_absolute() {
+            true => format!("ls -l {shown}"),
+            false => format!(
+                "give its whole path, attach = {{ uprobe = \"/…/{shown}:{}\" }}: ldconfig -p | grep {shown}",
+                at.symbol
+            ),
+        };
+        let bytes =
+            outside.read(&at.path).map_err(|e| Fault::io(Cause::Attach, format!("read {shown}"), &e).mend(mend))?;
         function_offset(&bytes, &at.symbol).ok_or_else(|| {
             Fault::new(Cause::Attach, format!("{shown} has no function {}", at.symbol))
                 .mend(format!("nm -D {shown} shows its functions; or optional = true"))

@@ -56,7 +56,7 @@ examples:
 pub(super) const CODES: [(Health, &str); 6] = [
     (Health::Healthy, "all as planned"),
     (Health::Failed, "undone, nothing left"),
-    (Health::BadInput, "bad usage, bad configuration, or a file it requires is none; nothing was touched"),
+    (Health::BadInput, "bad usage, configuration or object file; nothing was touched"),
     (Health::Degraded, "only optional items failed; the rest holds"),
     (Health::Dirty, "failed, and the undo was not complete; leftovers are listed"),
     (Health::Drift, "check only: the kernel is not as planned"),

@@ -158,6 +158,8 @@ const CALLS: &[c_long] = &[
     libc::SYS_close,
     libc::SYS_futex,
     libc::SYS_clock_gettime,
+    // Each thread asks for the seed of its hash tables.
+    libc::SYS_getrandom,
     libc::SYS_clock_nanosleep,
     libc::SYS_nanosleep,
     libc::SYS_sendto,
