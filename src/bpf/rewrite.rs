@@ -117,8 +117,11 @@ fn entries_of(ext: &[u8]) -> Vec<(usize, u32)> {
     entries
 }
 
+/// Where a section begins and how long it is. One without bits in the file claims any place, and has no length there;
+/// the others were found whole before.
 pub(super) fn section_range(section: &SectionHeader64<Endianness>, endian: Endianness) -> (usize, usize) {
-    (section.sh_offset.get(endian) as usize, section.sh_size.get(endian) as usize)
+    let size = if section.sh_type.get(endian) == elf::SHT_NOBITS { 0 } else { section.sh_size.get(endian) };
+    (section.sh_offset.get(endian) as usize, size as usize)
 }
 
 /// A file in the making.
