@@ -111,7 +111,12 @@ pub fn of_load(error: &io::Error, log: &str, kind: Kind) -> Fault {
             .mend("bpftool btf dump file /sys/kernel/btf/vmlinux shows what there is; optional = true on the program, or another kernel")
             .detail(log),
         (_, Some(reason)) => Fault::new(Cause::Verifier, format!("refused by the verifier: {reason}")).with_errno(errno)
-            .mend("its log is in the report: bpfboot --json apply, field detail")
+            // bpf_tracing_func_proto() in kernel/trace/bpf_trace.c asks security_locked_down().
+            .mend(if reason.contains(" bpf_probe_read") {
+                "lockdown=confidentiality takes it away (cat /sys/kernel/security/lockdown): optional = true, or rebuild it with tp_btf or fentry"
+            } else {
+                "its log is in the report: bpfboot --json apply, field detail"
+            })
             .detail(log),
         // An LSM's EACCES: the verifier's comes with a log.
         (Some(errno @ (libc::EPERM | libc::EACCES)), None) => {
