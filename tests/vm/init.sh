@@ -2,7 +2,7 @@
 # shellcheck shell=dash disable=SC2013
 # The guest's /init. Runs /vm/command, whose output and exit status go to ttyS1. With vm.root=MODE on the command line,
 # vm.image=DEVICE gets the payload laid over it and starts with its own init: `ro` all read-only, `volatile` with a
-# writable /var, `overlay` writable, and kept on vm.disk=DEVICE where there is one.
+# writable /var, `overlay` writable; what is written is kept on vm.disk=DEVICE where there is one.
 
 export PATH=/usr/local/sbin:/usr/sbin:/usr/bin HOME=/root TERM=dumb
 /bin/busybox --install -s /usr/bin
@@ -39,7 +39,10 @@ if [ "$mode" ]; then
     fi
     mount -t overlay -o $options root /sysroot
     [ "$mode" = overlay ] || mount -o remount,ro /sysroot
-    [ "$mode" != volatile ] || mount -t tmpfs -o mode=0755 var /sysroot/var
+    if [ "$mode" = volatile ]; then
+        mount -t tmpfs -o mode=0755 var /sysroot/var
+        [ -z "$disk" ] || mount -t ext4 "$disk" /sysroot/var
+    fi
     umount /sys /proc
     mount --move /dev /sysroot/dev
     exec switch_root /sysroot /sbin/init
@@ -50,6 +53,7 @@ mount -t devpts devpts /dev/pts
 mount -t tmpfs tmpfs /dev/shm
 mount -t tmpfs -o mode=0755 tmpfs /run
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mount -t securityfs security /sys/kernel/security
 [ -z "$disk" ] || mount -t ext4 "$disk" /disk
 ip link set lo up
 status=127

@@ -53,7 +53,7 @@ build_tree() {
 		status=$?
 		sync
 		echo "VM-EXIT $status"
-		systemctl poweroff --force --force >/dev/null
+		systemctl poweroff --force --force >/dev/null 2>&1
 	CHECK
     chmod 755 "$base/usr/lib/vm/check"
     # What a guest of some seconds has no use for.
@@ -78,7 +78,7 @@ pack() {
     for file; do
         source=${file%%:*} target=$copy${file#*:}
         mkdir -p "$(dirname "$target")"
-        cp -rL --remove-destination "$source" -T "$target"
+        cp -rH --remove-destination "$source" -T "$target"
     done
     rm -f "$to.new"
     mksquashfs "$copy" "$to.new" -quiet -no-progress -comp zstd -Xcompression-level 3 -processors 2 >/dev/null

@@ -5,7 +5,7 @@
 # The guest is a small initramfs (2 s): busybox, and bpftool, ethtool, ip and strace of this machine; /run, /tmp, /proc,
 # /sys, /dev and cgroup2, but no bpffs, tracefs or debugfs; a --disk is on /disk. Or else
 #   --systemd MODE     systemd 252, in which COMMAND runs once the boot has settled, /run/vm-state says how. The root is
-#                      read-only (`ro`), with a writable /var (`volatile`), or writable (`overlay`, kept on a --disk)
+#                      read-only (`ro`), with a writable /var (`volatile`), or writable (`overlay`); a --disk keeps what is written
 #   --file SRC:DEST    puts it there before the boot, a directory with all that is in it; may be repeated.
 #                      Below /bin, /sbin and /lib it goes to the same in /usr
 # and every option of boot.sh but --image. The word `net.ifnames=0` after --append makes a --net card eth0 in systemd, too.
@@ -38,7 +38,7 @@ for file in "${files[@]}" "$work/command:$command"; do
     [[ $source != "$work/command" ]] || printf '#!/bin/sh\nexec %s\n' "${*@Q}" >"$source"
     case $to in /bin/* | /sbin/* | /lib/*) to=/usr$to ;; esac
     mkdir -p "$(dirname "$tree$prefix$to")"
-    cp -rL "$source" -T "$tree$prefix$to"
+    cp -rH "$source" -T "$tree$prefix$to"
 done
 chmod 755 "$tree$prefix$command"
 initrd=$("$here/initrd.sh" "$kernel")
