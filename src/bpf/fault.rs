@@ -136,7 +136,7 @@ pub fn of_load(error: &io::Error, log: &str, kind: Kind) -> Fault {
 
 /// The verifier's last word: the line before its statistics.
 fn reason(log: &str) -> Option<&str> {
-    let statistics = ["processed ", "verification time", "stack depth", "peak_states", "max_states"];
+    let statistics = ["processed ", "verification time", "stack depth", "peak_states", "max_states", "subprog "];
     log.lines().rev().map(str::trim).find(|line| !line.is_empty() && !statistics.iter().any(|s| line.starts_with(s)))
 }
 
@@ -220,6 +220,10 @@ mod tests {
         let log =
             "0: R1=ctx() R10=fp0\n0: (79) r0 = *(u64 *)(r1 +0)\nR1 !read_ok\nprocessed 1 insns (limit 1000000)\n\n";
         assert_eq!(reason(log), Some("R1 !read_ok"));
+        assert_eq!(
+            reason(&format!("{log}subprog 0 (peek) main insns_self 7 insns_total 7 stack 8\n")),
+            Some("R1 !read_ok")
+        );
         assert_eq!(reason(""), None);
     }
 

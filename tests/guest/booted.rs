@@ -55,7 +55,8 @@ fn booted_with_systemd_everything_is_up_before_the_network() {
     for later in ["network-pre.target", "sysinit.target"] {
         let later = unit(later);
         assert_eq!(later["ActiveState"], "active", "{}", later["Id"]);
-        let (up, then) = (micros(&service, "ActiveEnterTimestampMonotonic"), micros(&later, "ActiveEnterTimestampMonotonic"));
+        let (up, then) =
+            (micros(&service, "ActiveEnterTimestampMonotonic"), micros(&later, "ActiveEnterTimestampMonotonic"));
         assert!(up <= then, "bpfboot at {up}, {} at {then}", later["Id"]);
     }
 
@@ -88,10 +89,11 @@ fn booted_with_systemd_everything_is_up_before_the_network() {
     }
     let check = Report::of(s.bpfboot(&["--json", "check"]));
     let drifted: Vec<_> = check.steps().iter().filter(|step| step["status"] == "drift").collect();
-    assert_eq!(check.ran.code, Some(0), "{drifted:#?}");
+    assert_eq!(check.ran.code, Some(if poor { 3 } else { 0 }), "{drifted:#?}");
     say(&format!(
         "bpfboot.service: {} ms, up at {} ms; {alive:?}",
-        (micros(&service, "ExecMainExitTimestampMonotonic") - micros(&service, "ExecMainStartTimestampMonotonic")) / 1000,
+        (micros(&service, "ExecMainExitTimestampMonotonic") - micros(&service, "ExecMainStartTimestampMonotonic"))
+            / 1000,
         micros(&service, "ActiveEnterTimestampMonotonic") / 1000
     ));
 }

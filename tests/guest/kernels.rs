@@ -38,5 +38,4 @@ impl Kernel {
     pub fn is_whole(self) -> bool {
         self != Self::Uml
     }
-
 }

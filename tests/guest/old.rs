@@ -32,7 +32,8 @@ fn row_33_a_tracepoint_link_that_would_not_last_is_refused_by_the_plan() {
                 assert_eq!(shown["id"].as_u64(), Some(pinned.kernel_id("program trace/trace_openat")));
             }
             Kernel::Uml => {
-                let report = s.apply(&trace("optional = true\n").replace("true\n[", "{ if-available = true }\n[")).exits(3);
+                let report =
+                    s.apply(&trace("optional = true\n").replace("true\n[", "{ if-available = true }\n[")).exits(3);
                 let (cause, text) = report.fault("program trace/trace_openat");
                 assert!(cause == "kernel" && text.contains("knows no tracepoint programs"), "{text}");
             }
@@ -109,7 +110,10 @@ fn row_57_without_rename_exchange_a_kill_between_the_renames_is_repaired() {
         assert!(exchanged[0].line.contains("EINVAL"), "bpffs takes it since 5.17: {renames:#?}");
         let after = renames.iter().position(|call| call.line.contains("RENAME_EXCHANGE")).unwrap() + 1;
         let halves = &renames[after..after + 3];
-        assert!(halves.iter().all(|call| call.line.contains("/sys/fs/bpf/bpfboot/")) && halves.iter().all(Call::succeeded), "aside, in, and away: {renames:#?}");
+        assert!(
+            halves.iter().all(|call| call.line.contains("/sys/fs/bpf/bpfboot/")) && halves.iter().all(Call::succeeded),
+            "aside, in, and away: {renames:#?}"
+        );
         for (nth, call) in halves.iter().enumerate() {
             let when = renames[..=after + nth].iter().filter(|other| other.name == call.name).count();
             let inject = format!("inject={}:signal=SIGKILL:when={when}", call.name);

@@ -12,7 +12,9 @@ const WAYS: [&str; 6] = ["kprobe", "kretprobe", "ksyscall", "fentry", "fexit", "
 fn probes(ways: &[&str]) -> String {
     let programs: String = ways.iter().map(|way| format!("programs.by_{way} = {{}}\n")).collect();
     let (path, pid) = (object("probes"), std::process::id());
-    format!("[mounts]\ntracefs = true\n[object.probes]\npath = \"{path}\"\nglobals.pid = {pid}\n{programs}")
+    format!(
+        "[mounts]\ntracefs = {{ if-available = true }}\n[object.probes]\npath = \"{path}\"\nglobals.pid = {pid}\n{programs}"
+    )
 }
 
 /// How many calls each way has seen.

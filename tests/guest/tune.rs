@@ -9,7 +9,8 @@ use crate::{
     last,
 };
 
-const FQ_AND_BBR: &str = "[sysctl]\n\"net.core.default_qdisc\" = \"fq\"\n\"net.ipv4.tcp_congestion_control\" = \"bbr\"\n";
+const FQ_AND_BBR: &str =
+    "[sysctl]\n\"net.core.default_qdisc\" = \"fq\"\n\"net.ipv4.tcp_congestion_control\" = \"bbr\"\n";
 
 fn has_module(name: &str) -> bool {
     fs::read_to_string("/proc/modules").unwrap().lines().any(|line| line.split(' ').next() == Some(name))
@@ -58,7 +59,9 @@ fn every_profile_is_healthy_where_the_kernel_is_whole() {
 fn the_knob_that_lets_kprobes_fire() {
     guest(|s, kernel| {
         let knob = |rest: &str| {
-            format!("[mounts]\ndebugfs = {{ if-available = true }}\n[knobs]\n\"debugfs/kprobes/enabled\" = {{ value = 1{rest} }}\n")
+            format!(
+                "[mounts]\ndebugfs = {{ if-available = true }}\n[knobs]\n\"debugfs/kprobes/enabled\" = {{ value = 1{rest} }}\n"
+            )
         };
         if kernel == Kernel::Uml {
             let report = s.apply(&knob(", if-available = true")).exits(0);

@@ -44,7 +44,10 @@ fn native_xdp_on_virtio_net_counts_answers_from_outside() {
         assert_eq!(xdp("eth0"), Some(("native", report.kernel_id("program edge/xdp_main"))));
         let counted = || s.counter(&format!("{LIVE}/edge/maps/counters"), 0);
         wait_for("the gateway to answer", || {
-            Command::new("busybox").args(["arping", "-q", "-c", "1", "-w", "1", "-I", "eth0", "10.0.2.2"]).status().unwrap();
+            Command::new("busybox")
+                .args(["arping", "-q", "-c", "1", "-w", "1", "-I", "eth0", "10.0.2.2"])
+                .status()
+                .unwrap();
             (counted() > 0).then_some(())
         });
         let before = counted();

@@ -4,7 +4,7 @@
 # booted with systemd, what `make install` installs, the unit enabled, and the configuration of config.sh.
 
 . "$(dirname "$0")/lib.sh"
-(($# >= 1)) && [[ ${VM_KERNEL-} ]] || usage
+[[ ${1-} && ${VM_KERNEL-} ]] || usage
 repository=${here%/tests/vm} test=$1 options=()
 shift
 [[ $VM_KERNEL == uml ]] || options+=(--net)
