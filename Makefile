@@ -5,11 +5,12 @@ SHELL := /bin/bash
 .ONESHELL:
 .SILENT:
 .DEFAULT_GOAL := build
-.PHONY: build objects run test fault-test race-test lint fuzz fuzz-min bench install clean help
+.PHONY: build objects test-objects run test vm-test fault-test race-test lint fuzz fuzz-min bench install clean help
 MAKEFLAGS += --no-print-directory
 
 PREFIX ?= /usr
 ARGS ?=
+KERNEL ?= 5.10 6.1 6.12 new uml
 HARNESS ?=
 TARGET ?= object config pipe journal layouts
 SECONDS ?= 600
@@ -38,7 +39,7 @@ objects:
 run: build ## build, then apply the embedded default (needs root)
 	target/bpfboot apply $(ARGS)
 
-test: build ## build, then every test (needs root); ARGS="--test NAME" for some
+test-objects:
 	. .ci/toolchain.sh
 	need test
 	mkdir -p target/test-objects
@@ -48,10 +49,18 @@ test: build ## build, then every test (needs root); ARGS="--test NAME" for some
 		[[ $$object -nt $$source ]] ||
 			clang -g -O2 -target bpf -I"/usr/include/$$(cc -print-multiarch)" -c "$$source" -o "$$object"
 	done
+
+test: build test-objects ## build, then every test, a short one in a virtual machine, too (needs root); ARGS="--test NAME" for some
+	. .ci/toolchain.sh
+	need test guest
 	export BPFBOOT=$$PWD/target/bpfboot BPFBOOT_HOSTILE=$$PWD/target/hostile/debug/bpfboot
 	step hostile "Building a bpfboot whose loader turns on it" hostile build
 	step tests "Building the tests with $$toolchain" native test --no-run $(ARGS)
 	native test $(ARGS) -- --test-threads=1 $(HARNESS)
+	[[ "$(ARGS)" ]] || guest 6.1 "" a_kprobe native_xdp_on_virtio row_35
+
+vm-test: build test-objects ## slow, ten minutes: boots each kernel of tests/vm several times (needs root); KERNEL=6.1 for one
+	tests/vm/matrix.sh $(KERNEL)
 
 fault-test: ## slow, half an hour: every system call of five runs killed and failing; SEED=1 EVERY=3 for a third, CASE=n for one
 	export FAULT_SEED=$(SEED) FAULT_EVERY=$(EVERY) FAULT_CASE=$(CASE)

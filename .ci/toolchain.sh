@@ -1,5 +1,5 @@
 # Sourced by the Makefile. The one place that chooses the Rust toolchain, installs what is
-# missing, and holds the compiler flags. Functions to call: need, step, ebpf, static, native, hostile.
+# missing, and holds the compiler flags. Functions to call: need, step, ebpf, static, native, guest, hostile.
 
 LLVM=22
 BPF_LINKER=0.13.0
@@ -82,7 +82,7 @@ choose() {
     RUSTC=$root/bin/rustc
 }
 
-# need GOAL...: install whatever the goals (build, test, lint) lack; quiet when that is nothing.
+# need GOAL...: install whatever the goals (build, test, guest, vm, lint) lack; quiet when that is nothing.
 need() {
     local goal
     choose
@@ -114,6 +114,20 @@ need() {
             want llvm-objdump llvm
             want /usr/bin/time time
             want /usr/include/bpf/bpf_helpers.h libbpf-dev
+            ;;
+        guest)
+            want qemu-system-x86_64 qemu-system-x86
+            want busybox busybox-static
+            want cpio cpio
+            want zstd zstd
+            want lz4 lz4
+            want xz xz-utils
+            want depmod kmod
+            ;;
+        vm)
+            want mmdebstrap mmdebstrap
+            want mksquashfs squashfs-tools
+            want mkfs.ext4 e2fsprogs
             ;;
         fuzz) want g++ g++ ;;
         lint)
@@ -205,12 +219,21 @@ static() {
         -Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size "${trim[@]}" "${before_1_98_cargo[@]}" "$@"
 }
 
-# The host crate for this machine's own libc: tests and lints.
+# The host crate for this machine's own libc: tests and lints. Static, so that a test also runs in a guest.
 native() {
     local command=$1
     shift
-    CARGO_PROFILE_DEV_DEBUG=line-tables-only CARGO_ENCODED_RUSTFLAGS=$(rustflags "${before_1_98_rustc[@]}") \
-        "$cargo" "$command" --target-dir target/test "${before_1_98_cargo[@]}" "$@"
+    CARGO_PROFILE_DEV_DEBUG=line-tables-only \
+        CARGO_ENCODED_RUSTFLAGS=$(rustflags -Ctarget-feature=+crt-static "${before_1_98_rustc[@]}") \
+        "$cargo" "$command" --target "$gnu" --target-dir target/test "${before_1_98_cargo[@]}" "$@"
+}
+
+# guest KERNEL WORDS ARG...: tests/guest in a virtual machine, with WORDS on the kernel's command line.
+guest() {
+    export VM_KERNEL=$1 VM_APPEND=$2
+    shift 2
+    CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER=$PWD/tests/vm/cargo.sh \
+        native test --quiet --test guest -- --test-threads=1 "$@"
 }
 
 # The fuzz targets, counted edge by edge. No sanitizer: Debian's rustc comes without their runtimes, and `unsafe` is in

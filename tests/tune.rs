@@ -3,9 +3,9 @@
 
 mod common;
 
-use std::fs;
+use std::{fs, process::Command};
 
-use common::{Sandbox, net::ip, sandbox, trace::Call};
+use common::{Report, Sandbox, binary, net::ip, run, sandbox, trace::Call};
 
 const TTL: &str = "net.ipv4.ip_default_ttl";
 const RMEM: &str = "net.ipv4.tcp_rmem";
@@ -216,6 +216,21 @@ fn row_26_a_limit_beyond_the_hard_one() {
         assert_eq!(s.sysctl(TTL), "64");
         let auto = s.apply("[limits]\nmemlock = \"auto\"").exits(0);
         assert_eq!(auto.status("limit memlock"), "skipped", "this kernel charges no BPF to it");
+    });
+}
+
+#[test]
+fn check_does_not_judge_a_limit_that_ended_with_its_run() {
+    sandbox(|s| {
+        let path = s.config("limit.toml", "[limits]\nnofile = 300\n");
+        let low = |verb: &str| {
+            let script = "ulimit -S -n 256; exec \"$0\" --json -c \"$1\" \"$2\"";
+            let mut command = Command::new("sh");
+            command.args(["-c", script]).arg(binary()).arg(&path).arg(verb).env_remove("JOURNAL_STREAM");
+            Report::of(run(&mut command)).exits(0)
+        };
+        assert_eq!(low("apply").status("limit nofile"), "done");
+        assert_eq!(low("check").status("limit nofile"), "skipped");
     });
 }
 

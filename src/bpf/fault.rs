@@ -122,7 +122,12 @@ pub fn of_load(error: &io::Error, log: &str, kind: Kind) -> Fault {
             .mend("bpftool btf dump file /sys/kernel/btf/vmlinux shows what there is; optional = true on the program, or another kernel")
             .detail(log),
         (_, Some(reason)) => Fault::new(Cause::Verifier, format!("refused by the verifier: {reason}")).with_errno(errno)
-            .mend("its log is in the report: bpfboot --json apply, field detail")
+            // bpf_tracing_func_proto() in kernel/trace/bpf_trace.c asks security_locked_down().
+            .mend(if reason.contains(" bpf_probe_read") {
+                "lockdown=confidentiality takes it away (cat /sys/kernel/security/lockdown): optional = true, or rebuild it with tp_btf or fentry"
+            } else {
+                "its log is in the report: bpfboot --json apply, field detail"
+            })
             .detail(log),
         // An LSM's EACCES: the verifier's comes with a log.
         (Some(errno @ (libc::EPERM | libc::EACCES)), None) => {
@@ -142,7 +147,7 @@ pub fn of_load(error: &io::Error, log: &str, kind: Kind) -> Fault {
 
 /// The verifier's last word: the line before its statistics.
 fn reason(log: &str) -> Option<&str> {
-    let statistics = ["processed ", "verification time", "stack depth", "peak_states", "max_states"];
+    let statistics = ["processed ", "verification time", "stack depth", "peak_states", "max_states", "subprog "];
     log.lines().rev().map(str::trim).find(|line| !line.is_empty() && !statistics.iter().any(|s| line.starts_with(s)))
 }
 
@@ -230,6 +235,10 @@ mod tests {
         let log =
             "0: R1=ctx() R10=fp0\n0: (79) r0 = *(u64 *)(r1 +0)\nR1 !read_ok\nprocessed 1 insns (limit 1000000)\n\n";
         assert_eq!(reason(log), Some("R1 !read_ok"));
+        assert_eq!(
+            reason(&format!("{log}subprog 0 (peek) main insns_self 7 insns_total 7 stack 8\n")),
+            Some("R1 !read_ok")
+        );
         assert_eq!(reason(""), None);
     }
 

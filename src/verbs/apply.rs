@@ -327,7 +327,8 @@ pub fn put_all_back(run: &mut Run, tuned: &[Undo]) -> Vec<Undo> {
                 run.say(Line { note, ..Line::new(id, Phase::Tune, Must::Required, Status::Skipped) });
             }
             Err(fault) => {
-                run.leftovers.push(format!("{id}: {fault}; mend: {}", mend_by_hand(undo)));
+                let mend = if fault.mend.is_empty() { mend_by_hand(undo) } else { fault.mend.clone() };
+                run.leftovers.push(format!("{id}: {fault}; mend: {mend}"));
                 run.fail(id, Phase::Tune, Must::Required, fault);
                 left.push(undo.clone());
             }

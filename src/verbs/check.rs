@@ -9,7 +9,7 @@ use crate::{
     journal::Journal,
     plan::Plan,
     report::{Line, Status},
-    step::{Must, Phase},
+    step::{Action, Must, Phase, Verdict},
     sys,
 };
 
@@ -44,8 +44,17 @@ fn look(run: &mut Run, config: &Config, options: &Options, change: Status) -> Op
     };
     let plan = Plan::new(config, &run.facts, &taken, options.allow_untrusted);
     run.notes.extend(plan.notes.iter().cloned());
-    let mut lines: Vec<Line> =
-        plan.steps.iter().map(|(step, verdict)| Line::of_verdict(step, verdict.clone(), change)).collect();
+    let mut lines: Vec<Line> = plan
+        .steps
+        .iter()
+        .map(|(step, verdict)| match (&step.action, verdict) {
+            (Action::Limit { .. }, Verdict::Change { .. }) if change == Status::Drift => {
+                let why = "a limit of the run that applies, which ended with it".into();
+                Line::of_verdict(step, Verdict::Skip { why }, change)
+            }
+            _ => Line::of_verdict(step, verdict.clone(), change),
+        })
+        .collect();
     lines.extend(plan.bpf.objects.iter().flat_map(|object| found(object, change)));
     for item in &plan.blocked {
         let must = if item.optional { Must::Optional } else { Must::Required };

@@ -90,6 +90,11 @@ pub fn sandbox<T: Send>(test: impl FnOnce(&Sandbox) -> T + Send) -> T {
     })
 }
 
+/// The machine itself, for what looks at it and changes nothing.
+pub fn machine() -> Sandbox {
+    Sandbox(())
+}
+
 /// Runs a test in a sandbox beside others, for what changes nothing of the whole machine; `new` namespaces are its own.
 pub fn inside<T: Send>(new: CloneFlags, test: impl FnOnce(&Sandbox) -> T + Send) -> T {
     assert_eq!(fs::metadata("/proc/self").unwrap().uid(), 0, "these tests need root");

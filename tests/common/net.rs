@@ -76,9 +76,12 @@ impl Wire {
     /// Lays one.
     pub fn new(sandbox: &Sandbox, here: &str) -> Self {
         let (peer, there) = (Peer::new(), format!("{here}-p"));
-        sandbox.set_sysctl("net.ipv6.conf.default.disable_ipv6", "1");
-        // Whoever opens a key below /proc/sys/net sees its own namespace's.
-        peer.run(|| std::fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1")).unwrap();
+        // A kernel without IPv6 is as silent.
+        if std::path::Path::new("/proc/sys/net/ipv6").exists() {
+            sandbox.set_sysctl("net.ipv6.conf.default.disable_ipv6", "1");
+            // Whoever opens a key below /proc/sys/net sees its own namespace's.
+            peer.run(|| std::fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1")).unwrap();
+        }
         ip(&format!("link add {here} type veth peer name {there} netns {}", peer.tid));
         ip(&format!("link set {here} up"));
         let up = format!("link set {there} up");

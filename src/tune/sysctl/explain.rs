@@ -90,6 +90,9 @@ pub fn write_failed(key: &SysctlKey, now: &str, current: Option<&str>, error: &i
             told(Cause::Sysctl, &why).mend(mend)
         }
         libc::ENOENT => told(Cause::Kernel, "; this kernel neither has it nor could load it as a module"),
+        libc::EPERM if rules::latch(path).is_some_and(|locked| current.and_then(single) == Some(locked)) => {
+            told(Cause::Sysctl, ", which holds until the next boot").mend("reboot")
+        }
         libc::EPERM => match rules::capability(path) {
             Some(number) => {
                 let name = capability_name(number);
@@ -159,6 +162,14 @@ mod tests {
         );
         assert_eq!(fault.mend, "\"net.core.netdev_budget_usecs\" = { at-least = 8000 }");
         assert!(failed("net.core.netdev_budget_usecs", "1", "50000", libc::EINVAL).what.contains("HZ=100"));
+    }
+
+    #[test]
+    fn a_locked_key_is_told_from_one_that_is_not_ours_to_write() {
+        let fault = failed("kernel.unprivileged_bpf_disabled", "2", "1\n", libc::EPERM);
+        assert_eq!((fault.cause, fault.mend.as_str()), (Cause::Sysctl, "reboot"));
+        assert_eq!(failed("kernel.unprivileged_bpf_disabled", "0", "2\n", libc::EPERM).cause, Cause::Privilege);
+        assert_eq!(failed("net.ipv4.ip_default_ttl", "1", "\n", libc::EPERM).cause, Cause::Privilege);
     }
 
     #[test]

@@ -1,0 +1,48 @@
+//! One text for all kernels.
+
+use crate::{common::Report, guest, kernels::Kernel};
+
+/// What the embedded default comes to where tracing is whole: each step and what became of it.
+const GOLDEN: &str = include_str!("default.txt");
+
+/// The steps of a report, without what differs between two runs or builds.
+fn text(report: &Report) -> String {
+    let mut text = String::new();
+    for step in report.steps() {
+        for field in ["status", "id", "was", "now", "note"] {
+            let mut secret = false;
+            for word in step[field].as_str().unwrap_or("-").split(' ') {
+                text += if secret { "..." } else { word };
+                secret = field == "now" && matches!(word, "id" | "tag" | "sha256");
+                text.push(' ');
+            }
+            text += "| ";
+        }
+        text = text.trim_end_matches(" | ").to_owned() + "\n";
+    }
+    text
+}
+
+#[test]
+fn row_35_the_embedded_default_is_told_in_the_same_words_on_every_kernel() {
+    guest(|s, kernel| {
+        // Where kernels have other defaults, the same ones.
+        s.set_sysctl("net.core.optmem_max", "20480");
+        let report = s.json(&["apply"]);
+        match kernel {
+            Kernel::V5_10 | Kernel::Uml => {
+                let report = report.exits(1);
+                let (cause, text) = report.fault("program trace/trace_openat");
+                assert_eq!(cause, "kernel", "the one reason for this kernel: {text}");
+                assert_eq!(report.steps().iter().filter(|step| step["fault"].is_object()).count(), 1);
+                assert_eq!(s.pins(), [""; 0]);
+            }
+            _ => {
+                let said = text(&report.exits(0));
+                assert_eq!(said, GOLDEN, "{said}");
+                s.json(&["check"]).exits(0);
+                s.json(&["apply"]).exits(0).nothing_done();
+            }
+        }
+    });
+}

@@ -1,0 +1,93 @@
+//! Programs on kernel functions and LSM hooks: attached, they see each call, and after undo none.
+
+use crate::{
+    common::{LIVE, Sandbox, object},
+    guest,
+    kernels::Kernel,
+};
+
+const WAYS: [&str; 6] = ["kprobe", "kretprobe", "ksyscall", "fentry", "fexit", "lsm"];
+
+/// The object on this process, with these of its programs.
+fn probes(ways: &[&str]) -> String {
+    let programs: String = ways.iter().map(|way| format!("programs.by_{way} = {{}}\n")).collect();
+    let (path, pid) = (object("probes"), std::process::id());
+    format!(
+        "[mounts]\ntracefs = {{ if-available = true }}\n[object.probes]\npath = \"{path}\"\nglobals.pid = {pid}\n{programs}"
+    )
+}
+
+/// How many calls each way has seen.
+fn seen(s: &Sandbox) -> Vec<u64> {
+    let hits = s.dump(&format!("{LIVE}/probes/maps/hits"));
+    hits.into_values().map(|value| u64::from_ne_bytes(value[0].as_slice().try_into().unwrap())).collect()
+}
+
+fn call(times: usize) {
+    for _ in 0..times {
+        // By our own number: of 0 the kernel takes a way around the hook.
+        nix::unistd::getpgid(Some(nix::unistd::getpid())).unwrap();
+    }
+}
+
+fn sees_each_call(way: &str) {
+    guest(|s, kernel| {
+        let config = probes(&[way]);
+        let name = format!("probes/by_{way}");
+        let report = s.apply(&config);
+        if kernel == Kernel::Uml {
+            let report = report.exits(1);
+            let (cause, text) = report.fault(&format!("program {name}"));
+            assert_eq!(cause, "kernel", "{text}");
+            return;
+        }
+        if kernel == Kernel::V5_10 && way.starts_with('k') {
+            let report = report.exits(1);
+            let (cause, text) = report.fault(&format!("program {name}"));
+            assert!(cause == "kernel" && text.contains("only since 5.15") && text.contains("attach = false"), "{text}");
+            return;
+        }
+        let report = report.exits(0);
+        let link = s.pinned("link", &format!("{LIVE}/probes/links/by_{way}"));
+        assert_eq!(link["prog_id"].as_u64(), Some(report.kernel_id(&format!("program {name}"))), "{link}");
+        call(7);
+        let slot = WAYS.iter().position(|known| *known == way).unwrap();
+        let mut expected = [0; WAYS.len()];
+        expected[slot] = 7;
+        assert_eq!(seen(s), expected, "calls seen by {way}");
+        s.check(&config).exits(0);
+        s.apply(&config).exits(0).nothing_done();
+        let program = format!("{LIVE}/probes/progs/by_{way}");
+        assert_eq!(s.pinned("prog", &program)["id"], link["prog_id"]);
+    });
+}
+
+#[test]
+fn a_kprobe_sees_each_call() {
+    sees_each_call("kprobe");
+}
+
+#[test]
+fn a_kretprobe_sees_each_return() {
+    sees_each_call("kretprobe");
+}
+
+#[test]
+fn a_ksyscall_sees_each_call() {
+    sees_each_call("ksyscall");
+}
+
+#[test]
+fn an_fentry_program_sees_each_call() {
+    sees_each_call("fentry");
+}
+
+#[test]
+fn an_fexit_program_sees_each_return() {
+    sees_each_call("fexit");
+}
+
+#[test]
+fn an_lsm_program_sees_each_question() {
+    sees_each_call("lsm");
+}
