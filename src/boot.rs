@@ -44,10 +44,12 @@ fn parse(cmdline: &[u8]) -> Asked {
     asked
 }
 
-/// The credential, where this service was given one. What cannot be looked at is there: reading it will say why.
+/// The credential, where this service was given one. What cannot be looked at is there, and so is all of a directory that
+/// systemd names and hides: reading it will say why. Another configuration in its place would retire what is loaded.
 fn credential() -> Option<PathBuf> {
-    let path = Path::new(&env::var_os("CREDENTIALS_DIRECTORY")?).join(CREDENTIAL);
-    sys::file::exists(&path).unwrap_or(true).then_some(path)
+    let dir = PathBuf::from(env::var_os("CREDENTIALS_DIRECTORY")?);
+    let (path, absent) = (dir.join(CREDENTIAL), |path: &Path| matches!(sys::file::exists(path), Ok(false)));
+    (absent(&dir) || !absent(&path)).then_some(path)
 }
 
 #[cfg(test)]

@@ -130,6 +130,9 @@ fn a_credential_is_trusted_as_any_file() {
         symlink("/run/c.toml", "/run/open/link").unwrap();
         symlink("/run/open/link", &credential).unwrap();
         assert!(refused().contains("symbolic link /run/open/link"));
+        // A directory that is named and hidden is not one without credentials.
+        fs::rename("/run/credentials", "/run/hidden").unwrap();
+        assert!(refused().contains("/run/credentials/bpfboot.config: cannot be opened"));
     });
 }
 

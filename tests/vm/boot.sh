@@ -14,16 +14,15 @@
 #   --memory MIB         512
 #   --timeout SECONDS    60
 #   --cut SECONDS|TEXT   cuts the power so long after the start, or when TEXT is in the guest's output
-#   --icount SHIFT       the guest's clock counts instructions, 2^SHIFT ns each, and does not see what else the host does
 #   --log DIR            keeps `console` and `output` there
 
 . "$(dirname "$0")/lib.sh"
-append='' image='' disk='' net='' memory=512 limit=60 cut='' log='' icount=''
+append='' image='' disk='' net='' memory=512 limit=60 cut='' log=''
 while [[ ${1-} == --* ]]; do
     case $1 in
     --append) append+=" $2" ;;
     --net) net=1 && shift && continue ;;
-    --image | --disk | --memory | --cut | --log | --icount) declare "${1#--}=$2" ;;
+    --image | --disk | --memory | --cut | --log) declare "${1#--}=$2" ;;
     --timeout) limit=$2 ;;
     *) usage ;;
     esac
@@ -61,7 +60,6 @@ else
         -kernel "$from/image" -initrd "$initrd" -append "console=ttyS0 $append")
     [[ ! $image ]] || run+=(-drive "file=$image,format=raw,if=none,id=image,readonly=on" -device virtio-blk-pci,drive=image)
     [[ ! $disk ]] || run+=(-drive "file=$disk,format=raw,if=none,id=disk" -device virtio-blk-pci,drive=disk)
-    [[ ! $icount ]] || run+=(-icount "shift=$icount,sleep=off")
     [[ ! $net ]] || run+=(-netdev user,id=net,restrict=on -device virtio-net-pci,netdev=net)
 fi
 # timeout makes a process group of it all, which dies as one.

@@ -54,7 +54,7 @@ check_sealed() {
 check_time() {
     wanted sysinit.target peer.service Wants
     cp "$here/units/peer.service" "$system"
-    guest overlay time --icount 1 --timeout 400 --file "$here/units/peer.conf:/etc/sysctl.d/90-peer.conf" \
+    guest overlay time --file "$here/units/peer.conf:/etc/sysctl.d/90-peer.conf" \
         --file "$repo/target/ebpf/edge.bpf.o:/checks/edge.bpf.o" --file "$repo/target/ebpf/trace.bpf.o:/checks/trace.bpf.o"
 }
 
