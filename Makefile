@@ -101,7 +101,12 @@ install: ## install what was built; DESTDIR= PREFIX=/usr
 	install -Dm 755 target/bpfboot "$$to/bin/bpfboot"
 	shopt -s nullglob
 	for page in man/*.[58]; do install -Dm 644 "$$page" "$$to/share/man/man$${page##*.}/$${page##*/}"; done
-	for unit in units/*.service; do install -Dm 644 "$$unit" "$$to/lib/systemd/system/$${unit##*/}"; done
+	place() { install -Dm "$$1" "$$2" "$$to/lib/$$3/$${2##*/}"; }
+	for unit in units/*.{service,timer}; do place 644 "$$unit" systemd/system; done
+	place 644 units/90-bpfboot.preset systemd/system-preset
+	place 644 units/90-bpfboot.rules udev/rules.d
+	place 644 units/bpfboot.conf tmpfiles.d
+	place 755 units/50-bpfboot.sh greenboot/check/required.d
 	for file in bpfboot.toml.example* LICENSE*; do install -Dm 644 "$$file" "$$to/share/doc/bpfboot/$$file"; done
 
 clean: ## remove what was built, but not the toolchain

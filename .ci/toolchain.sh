@@ -111,6 +111,7 @@ need() {
             want ip iproute2
             want ps procps
             want strace strace
+            want systemd-analyze systemd
             want llvm-objdump llvm
             want /usr/bin/time time
             want /usr/include/bpf/bpf_helpers.h libbpf-dev

@@ -158,6 +158,11 @@ fn level(word: &str) -> Lockdown {
     }
 }
 
+/// Whether this process is in the initial PID namespace, and so in no container that has one of its own.
+pub fn initial_pidns() -> bool {
+    ns_inode("/proc/self/ns/pid") == Some(INITIAL_PID_NS)
+}
+
 fn ns_inode(path: &str) -> Option<u64> {
     Some(fs::metadata(path).ok()?.ino())
 }
@@ -184,7 +189,7 @@ fn shares_mounts_with_init() -> Option<bool> {
 fn initial_netns() -> Option<bool> {
     match same_ns_as_init("net") {
         Some(false) => Some(false),
-        Some(true) if ns_inode("/proc/self/ns/pid") == Some(INITIAL_PID_NS) => Some(true),
+        Some(true) if initial_pidns() => Some(true),
         _ if Path::new("/proc/sys/net/core").exists() => {
             Some(Path::new("/proc/sys/net/core/netdev_max_backlog").exists())
         }

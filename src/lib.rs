@@ -13,6 +13,7 @@
 //! | room | what it knows |
 //! |---|---|
 //! | `cli`, `config` | what was asked for; the only ones that read arguments and TOML |
+//! | `boot` | what this boot asks for: the kernel's command line, a credential |
 //! | `facts` | the machine, looked at once |
 //! | `profiles` | sets of sysctls, each key with its reason |
 //! | `plan`, `step` | what to do, as data |
@@ -21,12 +22,13 @@
 //! | `verbs` | how a plan is walked: apply, check, undo, attach, detach |
 //! | `journal`, `lock` | what survives a kill, and one run at a time |
 //! | `privilege`, `trust` | letting capabilities go; opening only what root vouches for |
-//! | `report`, `logger`, `health` | what is said, where, and the exit codes |
+//! | `report`, `logger`, `systemd`, `health` | what is said, where, and the exit codes |
 //! | `sys` | system calls; the only one with `unsafe` |
 
 #![cfg_attr(any(test, fuzzing), feature(alloc_error_hook))]
 
 mod act;
+mod boot;
 mod bpf;
 mod cli;
 mod config;
@@ -45,6 +47,7 @@ mod profiles;
 mod report;
 mod step;
 mod sys;
+mod systemd;
 mod trust;
 mod tune;
 mod verbs;
@@ -61,7 +64,7 @@ static MEMORY: sys::memory::Arena = sys::memory::Arena::new();
 pub fn run(args: impl IntoIterator<Item = OsString>) -> Health {
     sys::limit::dump_no_core();
     match cli::parse(args) {
-        Ok((command, options)) => verbs::carry_out(&command, &options),
+        Ok((command, options)) => verbs::carry_out(&command, options),
         Err(usage) => {
             report::complain(&usage.to_string());
             Health::BadInput

@@ -1,4 +1,4 @@
-//! The `log` facade, and one line a run for the system's log: syslog, else the kernel's log, else stderr.
+//! The `log` facade, and one line a run for the system's log: the journal, else syslog, the kernel's log, stderr.
 //!
 //! Nothing is opened before the first record. Nothing in here may stop a boot: a log that is full or gone is given up
 //! for the next one, after 100 ms at most.
@@ -10,8 +10,9 @@ use std::{
     fmt::Write as _,
     fs::{File, OpenOptions},
     io::{self, Write},
+    os::unix::net::UnixDatagram,
     sync::{
-        Mutex, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -20,7 +21,10 @@ use std::{
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use syslog::{Facility, LogFormat, LoggerBackend, Severity};
 
-use crate::report::{self, Journal, Report, Shape};
+use crate::{
+    report::{self, Journal, Line, Report, Shape},
+    systemd,
+};
 
 /// The kernel's log, where syslog is not up yet.
 const KMSG: &str = "/dev/kmsg";
@@ -45,6 +49,7 @@ struct Logger {
 
 enum Sink {
     Unopened,
+    Journal(UnixDatagram),
     Syslog(syslog::Logger<LoggerBackend, Tag>),
     Kmsg(File),
     Stderr,
@@ -59,26 +64,48 @@ pub fn init(shape: Shape, journal: Journal) {
     }
 }
 
-/// Logs a run: its one line first, since a log that limits its rate drops what comes last, then each failure.
+/// Logs a run: its one line first, since a log that limits its rate drops what comes last, then each failure. systemd
+/// shows the line as the status of the service.
 ///
-/// Says nothing when the printed report is in the journal already, and nothing on stderr, right below that report.
-pub fn summary(report: &Report) {
-    if LOGGER.told.load(Ordering::Relaxed) {
-        return;
-    }
-    let (priority, text) = report::headline(report);
-    LOGGER.tell(priority, &text, false);
+/// Says nothing when there is no `news`, and nothing on stderr, right below the report. Where that report goes to the
+/// journal, records with fields stand in for its summary, and `true` says that it need not be printed.
+pub fn summary(report: &Report, news: bool) -> bool {
+    let (priority, headline) = report::headline(report);
     let failures = || report.lines.iter().filter_map(|line| Some((line, report::why(line)?)));
-    for (line, mut why) in failures().take(MOST_FAILURES) {
-        if let Some(fault) = line.fault.as_ref().filter(|fault| !fault.mend.is_empty()) {
-            let _ = write!(why, "; mend: {}", fault.mend);
-        }
-        LOGGER.tell(line.priority(), &why, false);
+    let first = failures().next().map(|(_, why)| format!("; {why}")).unwrap_or_default();
+    systemd::tell_status(&format!("{headline}{first}"), PATIENCE);
+    let printed = LOGGER.told.load(Ordering::Relaxed);
+    if !(news || printed) {
+        return false;
     }
-    let more = failures().skip(MOST_FAILURES).count();
+    let journal = LOGGER.is_journal();
+    if printed && !journal {
+        return false;
+    }
+    let of_run = [("BPFBOOT_VERB", report.verb), ("BPFBOOT_HEALTH", report.health.word())];
+    LOGGER.tell(priority, &headline, &of_run, false);
+    let most = if journal { usize::MAX } else { MOST_FAILURES };
+    for (line, why) in failures().take(most) {
+        let text = if journal { report::story(line).join("\n  ") } else { with_mend(line, why) };
+        let errno = line.fault.as_ref().and_then(|fault| fault.errno).map(|errno| errno.to_string());
+        let mut fields = of_run.to_vec();
+        fields.extend([("BPFBOOT_STEP", line.id.as_str()), ("BPFBOOT_STATUS", line.status.word())]);
+        fields.extend(line.fault.as_ref().map(|fault| ("BPFBOOT_CAUSE", fault.cause.word())));
+        fields.extend(errno.as_deref().map(|errno| ("ERRNO", errno)));
+        LOGGER.tell(line.priority(), &text, &fields, false);
+    }
+    let more = failures().skip(most).count();
     if more > 0 {
-        LOGGER.tell(4, &format!("and {more} more, see {}", report::PATH), false);
+        LOGGER.tell(4, &format!("and {more} more, see {}", report::PATH), &[], false);
     }
+    printed
+}
+
+fn with_mend(line: &Line, mut why: String) -> String {
+    if let Some(fault) = line.fault.as_ref().filter(|fault| !fault.mend.is_empty()) {
+        let _ = write!(why, "; mend: {}", fault.mend);
+    }
+    why
 }
 
 impl Log for Logger {
@@ -98,22 +125,48 @@ impl Log for Logger {
             Level::Info => 6,
             Level::Debug | Level::Trace => 7,
         };
-        self.tell(priority, &format!("{}: {}", record.target(), record.args()), true);
+        self.tell(priority, &format!("{}: {}", record.target(), record.args()), &[], true);
     }
 
     fn flush(&self) {}
 }
 
 impl Logger {
-    /// One line to the first log that takes it. `or_stderr`: when there is none, stderr will do.
-    fn tell(&self, priority: u8, text: &str, or_stderr: bool) {
-        let text = report::clean(text);
-        let text = text.get(..text.floor_char_boundary(LONGEST)).unwrap_or_default();
-        let stderr_is_journal = self.stderr_is_journal.load(Ordering::Relaxed);
+    /// The log that is next to be tried, opened.
+    fn sink(&self) -> MutexGuard<'_, Sink> {
         let mut sink = self.sink.lock().unwrap_or_else(PoisonError::into_inner);
         if matches!(*sink, Sink::Unopened) {
-            *sink = if stderr_is_journal { Sink::Stderr } else { open_syslog().unwrap_or_else(open_kmsg) };
+            *sink = match systemd::connect(systemd::JOURNAL.as_ref(), PATIENCE) {
+                Ok(socket) => Sink::Journal(socket),
+                Err(_) => self.after_journal(),
+            };
         }
+        sink
+    }
+
+    fn after_journal(&self) -> Sink {
+        match self.stderr_is_journal.load(Ordering::Relaxed) {
+            true => Sink::Stderr,
+            false => open_syslog().unwrap_or_else(open_kmsg),
+        }
+    }
+
+    fn is_journal(&self) -> bool {
+        matches!(*self.sink(), Sink::Journal(_))
+    }
+
+    /// A line to the first log that takes it, the fields with it where it takes them. `or_stderr`: when there is none,
+    /// stderr will do.
+    fn tell(&self, priority: u8, text: &str, fields: &[(&str, &str)], or_stderr: bool) {
+        let mut sink = self.sink();
+        if let Sink::Journal(socket) = &*sink {
+            match socket.send(&record(priority, text, fields)) {
+                Ok(_) => return,
+                Err(_) => *sink = self.after_journal(),
+            }
+        }
+        let text = report::clean(text);
+        let text = text.get(..text.floor_char_boundary(LONGEST)).unwrap_or_default();
         loop {
             let next = match &mut *sink {
                 Sink::Syslog(logger) => match send(logger, priority, text) {
@@ -125,13 +178,21 @@ impl Logger {
                     Err(_) => Sink::Stderr,
                 },
                 // Only the journal knows what <n> means.
-                Sink::Stderr if stderr_is_journal => return report::complain(&format!("<{priority}>{text}\n")),
+                Sink::Stderr if self.stderr_is_journal.load(Ordering::Relaxed) => {
+                    return report::complain(&format!("<{priority}>{text}\n"));
+                }
                 Sink::Stderr if or_stderr => return report::complain(&format!("bpfboot: {text}\n")),
-                Sink::Stderr | Sink::Unopened => return,
+                _ => return,
             };
             *sink = next;
         }
     }
+}
+
+fn record(priority: u8, text: &str, fields: &[(&str, &str)]) -> Vec<u8> {
+    let priority = priority.to_string();
+    let ours = [("MESSAGE", text), ("PRIORITY", priority.as_str()), ("SYSLOG_IDENTIFIER", "bpfboot")];
+    systemd::record(&[&ours, fields].concat())
 }
 
 /// Our line for syslog: no time and no host name, which the receiver knows better.
@@ -199,15 +260,15 @@ mod tests {
             String::from_utf8(buffer.get(..length).unwrap().to_vec()).unwrap()
         };
         let pid = std::process::id();
-        logger.tell(6, "healthy\n<0>forged", false);
+        logger.tell(6, "healthy\n<0>forged", &[], false);
         assert_eq!(heard(), format!("<30>bpfboot[{pid}]: healthy\\n<0>forged"));
-        logger.tell(3, &"é".repeat(4000), false);
+        logger.tell(3, &"é".repeat(4000), &[], false);
         let long = heard();
         assert!(long.starts_with("<27>bpfboot") && (900..960).contains(&long.len()), "{}", long.len());
         // Nobody listens any more: the next log is taken, and this one is not tried again.
         drop(receiver);
         std::fs::remove_file(&path).unwrap();
-        logger.tell(7, "a test of bpfboot's logger", false);
+        logger.tell(7, "a test of bpfboot's logger", &[], false);
         assert!(!matches!(*logger.sink.lock().unwrap(), Sink::Syslog(_)));
     }
 
@@ -219,7 +280,7 @@ mod tests {
         let logger = logger(limit_waiting(syslog::unix_custom(Tag, &path).unwrap()).unwrap());
         let start = std::time::Instant::now();
         while matches!(*logger.sink.lock().unwrap(), Sink::Syslog(_)) {
-            logger.tell(7, "a test of bpfboot's logger", false);
+            logger.tell(7, "a test of bpfboot's logger", &[], false);
             assert!(start.elapsed() < 20 * PATIENCE, "the socket never filled, or we wait each time");
         }
         std::fs::remove_file(&path).unwrap();
@@ -229,7 +290,7 @@ mod tests {
     fn a_log_that_takes_nothing_is_given_up() {
         let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
         let logger = logger(Sink::Kmsg(full));
-        logger.tell(6, "lost", false);
+        logger.tell(6, "lost", &[], false);
         assert!(matches!(*logger.sink.lock().unwrap(), Sink::Stderr));
     }
 

@@ -29,6 +29,8 @@ verbs:
 
 options:
   -c, --config FILE       read FILE, no other place; repeatable; - is stdin
+      --boot              as the kernel's command line and systemd's credentials
+                          have it: bpfboot=off, bpfboot.config=FILE
       --allow-untrusted   read files that users other than root can write
       --json              one JSON document on stdout, and no other line
   -q, --quiet             only failures and the summary
@@ -112,13 +114,15 @@ reboot is listed.
 ";
 
 const ATTACH: &str = "\
-usage: bpfboot attach IFACE [--mode MODE] [--object NAME] [--program NAME]
-                            [--wait TIME]
+usage: bpfboot attach IFACE [--configured] [--mode MODE] [--object NAME]
+                            [--program NAME] [--wait TIME]
 
 Attaches pinned XDP programs to an interface: those whose configuration names
 it, or the ones named here. A program of somebody else on the interface is
 reported and never replaced.
 
+      --configured     only where the configuration names IFACE; else do
+                       nothing, which is healthy
       --mode MODE      native, generic, any or offload; the mode asked for is
                        the mode that is proven
       --object NAME    only the programs of this object

@@ -43,6 +43,8 @@ pub enum Command {
         program: Option<PinName>,
         /// How long to wait for the interface; `None`: as the configuration has it.
         wait: Option<Duration>,
+        /// Only where the configuration names the interface.
+        configured: bool,
     },
     /// Let go of our XDP programs on an interface.
     Detach {
@@ -69,6 +71,8 @@ pub enum Command {
 pub struct Options {
     /// `--config`, in the order given; `-` is stdin. Empty: the usual places.
     pub config: Vec<PathBuf>,
+    /// `--boot`: do what the kernel's command line and systemd's credentials ask for.
+    pub boot: bool,
     /// `--allow-untrusted`: take files that others can write, too.
     pub allow_untrusted: bool,
     /// `--json` or `--quiet`.
@@ -130,7 +134,7 @@ impl Verb {
     const fn own_options(self) -> &'static str {
         match self {
             Self::Apply => "dry-run",
-            Self::Attach => "mode, object, program, wait",
+            Self::Attach => "configured, mode, object, program, wait",
             Self::Detach => "object, program",
             Self::Check | Self::Undo | Self::Profiles | Self::Help => "",
         }
@@ -153,9 +157,9 @@ impl Verb {
 
 const VERBS: &str = "apply, check, undo, attach, detach, profiles, help";
 /// What every verb knows.
-const GLOBAL_OPTIONS: &str = "config, allow-untrusted, json, quiet, color, help, version";
+const GLOBAL_OPTIONS: &str = "config, boot, allow-untrusted, json, quiet, color, help, version";
 /// What only some know.
-const OWN_OPTIONS: &str = "dry-run, mode, object, program, wait";
+const OWN_OPTIONS: &str = "dry-run, configured, mode, object, program, wait";
 
 /// The words as they came, not yet held against the verb.
 #[derive(Default)]
@@ -193,6 +197,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(Command, Optio
         };
         match name {
             "config" => options.config.push(parser.value()?.into()),
+            "boot" => options.boot = true,
             "allow-untrusted" => options.allow_untrusted = true,
             "json" => options.shape = Shape::Json,
             "quiet" if options.shape == Shape::Lines => options.shape = Shape::Quiet,
@@ -248,6 +253,7 @@ impl Words {
                 object: self.object,
                 program: self.program,
                 wait: self.wait,
+                configured: self.seen.contains(&"configured"),
             },
             Verb::Detach => Command::Detach {
                 interface: interface(self.operand, verb)?,

@@ -22,11 +22,25 @@ fn every_verb_is_understood() {
         ("undo", Command::Undo),
         (
             "attach eth0 --mode generic --object edge --program xdp_main --wait 1500ms",
-            Command::Attach { interface: eth0.clone(), mode, object: edge.clone(), program: xdp.clone(), wait },
+            Command::Attach {
+                interface: eth0.clone(),
+                mode,
+                object: edge.clone(),
+                program: xdp.clone(),
+                wait,
+                configured: false,
+            },
         ),
         (
-            "attach eth0",
-            Command::Attach { interface: eth0.clone(), mode: None, object: None, program: None, wait: None },
+            "attach eth0 --configured",
+            Command::Attach {
+                interface: eth0.clone(),
+                mode: None,
+                object: None,
+                program: None,
+                wait: None,
+                configured: true,
+            },
         ),
         ("detach --object=edge eth0", Command::Detach { interface: eth0, object: edge, program: None }),
         ("profiles", Command::Profiles { name: None }),
@@ -42,14 +56,15 @@ fn every_verb_is_understood() {
 fn options_stand_anywhere() {
     let expected = Options {
         config: vec!["a.toml".into(), "-".into()],
+        boot: true,
         allow_untrusted: true,
         shape: Shape::Json,
         color: Color::Never,
     };
     for line in [
-        "-c a.toml --config=- --allow-untrusted --json --color never check",
-        "check -ca.toml -q --config - --json --allow-untrusted --color=never",
-        "check -c a.toml -c - --json -q --allow-untrusted --color=always --color=never",
+        "-c a.toml --config=- --boot --allow-untrusted --json --color never check",
+        "check -ca.toml --boot -q --config - --json --allow-untrusted --color=never",
+        "check -c a.toml -c - --boot --json -q --allow-untrusted --color=always --color=never",
     ] {
         assert_eq!(read(line).unwrap(), (Command::Check, expected.clone()), "{line}");
     }

@@ -18,7 +18,7 @@ use crate::{
 
 pub use json::document;
 pub use people::clean;
-pub(crate) use people::{headline, why};
+pub(crate) use people::{headline, story, why};
 pub use printer::{Color, Journal, Printer, Shape, complain, say};
 pub use store::{Kept, PATH, store};
 

@@ -196,8 +196,23 @@ pub(crate) fn why(line: &Line) -> Option<String> {
     }
 }
 
-/// The end of a run: is it up, and if not, why, and what mends it.
-pub(super) fn summary(out: &mut String, report: &Report, look: Look, quiet: bool) {
+/// The whole story of a line, a row each: why, the end of the verifier's log, what mends it. Empty where [`why`] is.
+pub(crate) fn story(line: &Line) -> Vec<String> {
+    let Some(why) = why(line) else { return Vec::new() };
+    let mut rows = vec![format!("why:  {why}")];
+    let Some(fault) = &line.fault else { return rows };
+    let logged: Vec<&str> = fault.detail.lines().filter(|line| !line.trim().is_empty()).collect();
+    let last = logged.iter().skip(logged.len().saturating_sub(LOG_LINES));
+    rows.extend(last.map(|logged| format!("log:  {}", clean(logged))));
+    if !fault.mend.is_empty() {
+        rows.push(format!("mend: {}", clean(&fault.mend)));
+    }
+    rows
+}
+
+/// The end of a run: is it up, and if not, why, and what mends it. `told`: the journal has that already, and only the
+/// rest is missing.
+pub(super) fn summary(out: &mut String, report: &Report, look: Look, quiet: bool, told: bool) {
     let (priority, text) = headline(report);
     let tint = match priority {
         3 => Tint::Red,
@@ -206,18 +221,10 @@ pub(super) fn summary(out: &mut String, report: &Report, look: Look, quiet: bool
     };
     let health = report.health.word();
     let text = text.replacen(health, &look.paint(tint, health), 1);
-    look.row(out, priority, format_args!("bpfboot {text}"));
-    for line in &report.lines {
-        let Some(why) = why(line) else { continue };
-        let priority = line.priority();
-        look.row(out, priority, format_args!("  why:  {why}"));
-        let Some(fault) = &line.fault else { continue };
-        let logged: Vec<&str> = fault.detail.lines().filter(|line| !line.trim().is_empty()).collect();
-        for logged in logged.iter().skip(logged.len().saturating_sub(LOG_LINES)) {
-            look.row(out, priority, format_args!("  log:  {}", clean(logged)));
-        }
-        if !fault.mend.is_empty() {
-            look.row(out, priority, format_args!("  mend: {}", clean(&fault.mend)));
+    if !told {
+        look.row(out, priority, format_args!("bpfboot {text}"));
+        for line in &report.lines {
+            story(line).iter().for_each(|row| look.row(out, line.priority(), format_args!("  {row}")));
         }
     }
     if report.health == Health::Drift {

@@ -112,8 +112,8 @@ impl Printer {
         }
     }
 
-    /// The end: the summary, or the document.
-    pub fn finish(&self, report: &Report, document: &str, kept: &Kept) {
+    /// The end: the summary, or the document. `told`: the journal has the summary already.
+    pub fn finish(&self, report: &Report, document: &str, kept: &Kept, told: bool) {
         if self.shape == Shape::Json {
             if let Kept::Lost(note) = kept {
                 complain(&format!("bpfboot: {}\n", people::clean(note)));
@@ -121,7 +121,7 @@ impl Printer {
             return say(document);
         }
         let mut out = String::new();
-        people::summary(&mut out, report, self.look, self.shape == Shape::Quiet);
+        people::summary(&mut out, report, self.look, self.shape == Shape::Quiet, told);
         let mut row = |priority, text: fmt::Arguments<'_>| self.look.row(&mut out, priority, text);
         match kept {
             Kept::Lost(note) => row(4, format_args!("  note: {}", people::clean(note))),

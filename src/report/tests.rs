@@ -41,7 +41,7 @@ fn shown(line: &Line, look: Look) -> String {
 
 fn summed(report: &Report, look: Look, quiet: bool) -> String {
     let mut out = String::new();
-    people::summary(&mut out, report, look, quiet);
+    people::summary(&mut out, report, look, quiet, false);
     out
 }
 

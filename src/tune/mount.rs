@@ -133,7 +133,9 @@ fn mount_at(wish: &MountWish, at: &Path) -> Result<(String, String), Fault> {
     // Set at once, so that there is no moment in which others may enter; bpffs ignores options it does not know.
     let options = wish.mode.map(|mode| format!("mode={mode:04o}")).unwrap_or_default();
     sys_mount::mount(wish.fs.name(), at, &options).map_err(|error| match errno(&error) {
-        libc::EPERM => tune::lacks(&format!("mount on {shown}"), CAP_SYS_ADMIN),
+        // The capability is there, or the survey would have said so: a seccomp filter, a user namespace or an LSM.
+        libc::EPERM => Fault::io(Cause::Privilege, format!("mount on {shown}"), &error)
+            .mend("let somebody mount it before: systemctl start sys-kernel-tracing.mount, sys-kernel-debug.mount"),
         libc::ENODEV => Fault::io(Cause::Kernel, format!("this kernel has no {}", wish.fs.name()), &error),
         _ => Fault::io(Cause::Mount, format!("mount on {shown}"), &error),
     })?;

@@ -31,11 +31,17 @@ pub struct Wish<'a> {
     pub program: Option<&'a PinName>,
     /// How long to wait; `None`: as the configuration has it, or not at all.
     pub wait: Option<Duration>,
+    /// Only where the configuration names the interface.
+    pub configured: bool,
 }
 
 /// Attaches.
 pub fn attach(config: &Config, options: &Options, wish: &Wish<'_>) -> Health {
     let mut run = Run::new("attach", options, &config.sources);
+    if wish.configured && !config.objects.values().any(|object| object.attaches_to(wish.interface)) {
+        run.notes.push(format!("the configuration names no program for {}", wish.interface));
+        return run.end(Health::Healthy, false);
+    }
     process::catch_stop_signals();
     let _locked = match lock() {
         Ok((locked, note)) => {

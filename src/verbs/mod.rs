@@ -12,6 +12,7 @@ mod undo;
 use std::path::PathBuf;
 
 use crate::{
+    boot::{self, Asked},
     cli::{Command, Options, VERSION},
     config::{self, Config},
     health::Health,
@@ -19,7 +20,17 @@ use crate::{
 };
 
 /// Carries a command out and gives the health of it.
-pub fn carry_out(command: &Command, options: &Options) -> Health {
+pub fn carry_out(command: &Command, mut options: Options) -> Health {
+    let asked = if options.boot { boot::asked() } else { Asked::default() };
+    if options.config.is_empty() {
+        options.config.extend(asked.config);
+    }
+    let options = &options;
+    if asked.off && let Some((verb, keep)) = stands_back(command) {
+        let mut run = run::Run::new(verb, options, &[]);
+        run.notes.push("bpfboot=off on the kernel's command line: nothing was done".into());
+        return run.end(Health::Healthy, keep);
+    }
     match command {
         Command::Help(text) => {
             say(text);
@@ -36,19 +47,31 @@ pub fn carry_out(command: &Command, options: &Options) -> Health {
             false => apply::apply(config, options),
         }),
         Command::Check => with_config(options, |config| check::check(config, options)),
-        Command::Attach { interface, mode, object, program, wait } => {
+        Command::Attach { interface, mode, object, program, wait, configured } => {
             let wish = attach::Wish {
                 interface,
                 mode: *mode,
                 object: object.as_ref(),
                 program: program.as_ref(),
                 wait: *wait,
+                configured: *configured,
             };
             with_config(options, |config| attach::attach(config, options, &wish))
         }
         Command::Detach { interface, object, program } => {
             with_config(options, |config| detach::detach(config, options, interface, object.as_ref(), program.as_ref()))
         }
+    }
+}
+
+/// The verbs that do nothing when bpfboot is off, and whether their report is kept. What an earlier run did can still be
+/// taken back.
+const fn stands_back(command: &Command) -> Option<(&'static str, bool)> {
+    match command {
+        Command::Apply { dry_run } => Some(("apply", !*dry_run)),
+        Command::Check => Some(("check", false)),
+        Command::Attach { .. } => Some(("attach", true)),
+        _ => None,
     }
 }
 

@@ -100,10 +100,8 @@ impl Run {
         let report = Report { verb, health, lines, notes, leftovers, sources, release: facts.release, took };
         let document = report::document(&report);
         let kept = if keep { report::store(Path::new(report::PATH), &document) } else { Kept::Unwanted };
-        printer.finish(&report, &document, &kept);
-        if news {
-            logger::summary(&report);
-        }
+        let told = logger::summary(&report, news);
+        printer.finish(&report, &document, &kept, told);
         health
     }
 }
