@@ -145,8 +145,9 @@ pub fn of_load(error: &io::Error, log: &str, kind: Kind) -> Fault {
     }
 }
 
-/// The verifier's last word: the line before its statistics.
+/// The verifier's last word: the line before its statistics, and before the explanation that 7.3 puts in between.
 fn reason(log: &str) -> Option<&str> {
+    let log = log.split("\nVerification failed: ").next()?;
     let statistics = ["processed ", "verification time", "stack depth", "peak_states", "max_states", "subprog "];
     log.lines().rev().map(str::trim).find(|line| !line.is_empty() && !statistics.iter().any(|s| line.starts_with(s)))
 }
@@ -235,10 +236,9 @@ mod tests {
         let log =
             "0: R1=ctx() R10=fp0\n0: (79) r0 = *(u64 *)(r1 +0)\nR1 !read_ok\nprocessed 1 insns (limit 1000000)\n\n";
         assert_eq!(reason(log), Some("R1 !read_ok"));
-        assert_eq!(
-            reason(&format!("{log}subprog 0 (peek) main insns_self 7 insns_total 7 stack 8\n")),
-            Some("R1 !read_ok")
-        );
+        let newer = "R1 !read_ok\n\nVerification failed: Policy\n\nSuggestion:\n  Do not.\n\nsubprog 0 (peek) main\n";
+        assert_eq!(reason(newer), Some("R1 !read_ok"));
+        assert_eq!(reason("R1 !read_ok\nsubprog 0 (peek) main\nprocessed 1 insns\n"), Some("R1 !read_ok"));
         assert_eq!(reason(""), None);
     }
 
