@@ -5,7 +5,8 @@ SHELL := /bin/bash
 .ONESHELL:
 .SILENT:
 .DEFAULT_GOAL := build
-.PHONY: build objects test-objects run test vm-test fault-test race-test lint fuzz fuzz-min bench install clean help
+.PHONY: build objects test-objects run test vm-test fault-test race-test image sysext initramfs-test lint fuzz fuzz-min
+.PHONY: bench install clean help
 MAKEFLAGS += --no-print-directory
 
 PREFIX ?= /usr
@@ -69,6 +70,21 @@ fault-test: ## slow, half an hour: every system call of five runs killed and fai
 race-test: ## slow, a minute: ten runs at once, 200 times
 	$(MAKE) test ARGS="--test race" HARNESS="--ignored --nocapture"
 
+image: build ## an immutable image of Debian with bpfboot in it (needs root); image/build.sh says what can be chosen
+	. .ci/toolchain.sh
+	need test vm
+	image/build.sh
+
+sysext: build ## bpfboot as an extension of a read-only /usr (systemd-sysext)
+	. .ci/toolchain.sh
+	need vm
+	image/sysext.sh
+
+initramfs-test: ## slow, ten minutes: initramfs of each generator, and the image, booted in QEMU
+	. .ci/toolchain.sh
+	need vm
+	$(MAKE) test ARGS="--test initramfs $(ARGS)" HARNESS="--ignored --nocapture"
+
 lint: objects ## formatting, clippy and cargo-deny; a warning is an error
 	. .ci/toolchain.sh
 	need lint
@@ -107,6 +123,15 @@ install: ## install what was built; DESTDIR= PREFIX=/usr
 	place 644 units/90-bpfboot.rules udev/rules.d
 	place 644 units/bpfboot.conf tmpfiles.d
 	place 755 units/50-bpfboot.sh greenboot/check/required.d
+	place 644 initramfs/bpfboot-initramfs.service systemd/system
+	install -Dm 755 initramfs/{into,in}-initramfs -t "$$to/lib/bpfboot"
+	install -Dm 755 initramfs/dracut/95bpfboot/* -t "$$to/lib/dracut/modules.d/95bpfboot"
+	for script in hooks scripts/init-bottom; do
+		install -Dm 755 "initramfs/initramfs-tools/$$script/bpfboot" "$$to/share/initramfs-tools/$$script/bpfboot"
+	done
+	for part in install hooks; do
+		install -Dm 644 "initramfs/mkinitcpio/$$part/bpfboot" "$$to/lib/initcpio/$$part/bpfboot"
+	done
 	for file in bpfboot.toml.example* LICENSE*; do install -Dm 644 "$$file" "$$to/share/doc/bpfboot/$$file"; done
 
 clean: ## remove what was built, but not the toolchain

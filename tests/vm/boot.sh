@@ -7,29 +7,33 @@
 #   125  it ended without a status, as by a panic
 #   137  the power was cut, as asked for
 #
+# KERNEL may also be the path of an image.
+#
 #   --append WORDS       for the kernel's command line; may be repeated
 #   --image FILE         a read-only disk, the first: /dev/vda (uml: /dev/ubda)
 #   --disk FILE          a disk that stays: the next; made, 64 MiB of ext4, where there is none
 #   --net                a virtio-net card, on a network with the gateway 10.0.2.2 and nobody else (not uml)
 #   --memory MIB         512
+#   --cpus NUMBER        2
 #   --timeout SECONDS    60
 #   --cut SECONDS|TEXT   cuts the power so long after the start, or when TEXT is in the guest's output
 #   --log DIR            keeps `console` and `output` there
 
 . "$(dirname "$0")/lib.sh"
-append='' image='' disk='' net='' memory=512 limit=60 cut='' log=''
+append='' image='' disk='' net='' memory=512 cpus=2 limit=60 cut='' log=''
 while [[ ${1-} == --* ]]; do
     case $1 in
     --append) append+=" $2" ;;
     --net) net=1 && shift && continue ;;
-    --image | --disk | --memory | --cut | --log) declare "${1#--}=$2" ;;
+    --image | --disk | --memory | --cpus | --cut | --log) declare "${1#--}=$2" ;;
     --timeout) limit=$2 ;;
     *) usage ;;
     esac
     shift 2
 done
 (($# == 2)) || usage
-kernel=$1 initrd=$2 from=$("$here/kernel.sh" "$1")
+kernel=$1 initrd=$2 file=$1
+[[ $kernel == */* ]] || file=$("$here/kernel.sh" "$kernel")/image
 
 [[ $log ]] || {
     log=$(mktemp -d)
@@ -51,14 +55,14 @@ if [[ $kernel == uml ]]; then
     drives=()
     [[ ! $image ]] || drives+=("ubd$((${#drives[@]}))r=$image")
     [[ ! $disk ]] || drives+=("ubd$((${#drives[@]}))=$disk")
-    run=("$from/image" "mem=${memory}M" "initrd=$initrd" "uml_dir=$log" con=null con0=null,fd:1 ssl=null ssl1=null,fd:3
+    run=("$file" "mem=${memory}M" "initrd=$initrd" "uml_dir=$log" con=null con0=null,fd:1 ssl=null ssl1=null,fd:3
         "${drives[@]}" $append)
 else
     # On a busy machine the kernel's own test of the timer fails, by a panic: no_timer_check, as under KVM.
     # No KVM, also where there is one: what passes for it in a guest of somebody's cloud often cannot run a kernel.
-    run=(qemu-system-x86_64 -accel tcg -cpu max -machine q35 -smp 2 -m "$memory" -nodefaults -no-user-config
+    run=(qemu-system-x86_64 -accel tcg -cpu max -machine q35 -smp "$cpus" -m "$memory" -nodefaults -no-user-config
         -display none -no-reboot -serial "file:$log/console" -serial "file:$log/output"
-        -kernel "$from/image" -initrd "$initrd" -append "console=ttyS0 no_timer_check $append")
+        -kernel "$file" -initrd "$initrd" -append "console=ttyS0 no_timer_check $append")
     [[ ! $image ]] || run+=(-drive "file=$image,format=raw,if=none,id=image,readonly=on" -device virtio-blk-pci,drive=image)
     [[ ! $disk ]] || run+=(-drive "file=$disk,format=raw,if=none,id=disk" -device virtio-blk-pci,drive=disk)
     [[ ! $net ]] || run+=(-netdev user,id=net,restrict=on -device virtio-net-pci,netdev=net)
