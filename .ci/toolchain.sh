@@ -82,7 +82,7 @@ choose() {
     RUSTC=$root/bin/rustc
 }
 
-# need GOAL...: install whatever the goals (build, test, lint) lack; quiet when that is nothing.
+# need GOAL...: install whatever the goals (build, test, vm, lint) lack; quiet when that is nothing.
 need() {
     local goal
     choose
@@ -114,6 +114,18 @@ need() {
             want llvm-objdump llvm
             want /usr/bin/time time
             want /usr/include/bpf/bpf_helpers.h libbpf-dev
+            ;;
+        vm)
+            want qemu-system-x86_64 qemu-system-x86
+            want busybox busybox-static
+            want cpio cpio
+            want zstd zstd
+            want lz4 lz4
+            want xz xz-utils
+            want depmod kmod
+            want mmdebstrap mmdebstrap
+            want mksquashfs squashfs-tools
+            want mkfs.ext4 e2fsprogs
             ;;
         fuzz) want g++ g++ ;;
         lint)
