@@ -6,10 +6,12 @@ SHELL := /bin/bash
 .SILENT:
 .DEFAULT_GOAL := build
 .PHONY: build objects test-objects run test vm-test fault-test race-test image sysext initramfs-test lint fuzz fuzz-min
-.PHONY: bench install clean help
+.PHONY: bench install deb rpm package-test clean help
 MAKEFLAGS += --no-print-directory
 
 PREFIX ?= /usr
+# Where zsh looks: vendor-completions on Debian.
+ZSH ?= site-functions
 ARGS ?=
 KERNEL ?= 5.10 6.1 6.12 new uml
 HARNESS ?=
@@ -111,10 +113,30 @@ fuzz-min: ## only what covers something stays in tests/fuzz/corpus, of what was 
 bench: build ## the measurements in benches/
 	for bench in benches/*.sh; do "$$bench"; done
 
+deb: build ## a Debian package of what `make install` installs; MAINTAINER="NAME <MAIL>"
+	. .ci/toolchain.sh
+	need deb
+	MAINTAINER="$(MAINTAINER)" packages/build.sh deb
+
+rpm: build ## the same as an RPM
+	. .ci/toolchain.sh
+	need rpm
+	packages/build.sh rpm
+
+package-test: ## slow, two minutes: both packages looked at, installed and removed, and the deb at work in a guest; KERNEL=6.1
+	. .ci/toolchain.sh
+	need test guest vm package
+	$(MAKE) deb rpm
+	tests/packages/run.sh $(if $(filter file,$(origin KERNEL)),,$(KERNEL))
+
 install: ## install what was built; DESTDIR= PREFIX=/usr
 	to=$(DESTDIR)$(PREFIX)
 	[[ -x target/bpfboot ]] || { echo "nothing is built yet: make" >&2; exit 1; }
 	install -Dm 755 target/bpfboot "$$to/bin/bpfboot"
+	install -Dm 644 CHANGELOG.md -t "$$to/share/doc/bpfboot"
+	install -Dm 644 completions/bpfboot.bash "$$to/share/bash-completion/completions/bpfboot"
+	install -Dm 644 completions/_bpfboot "$$to/share/zsh/$(ZSH)/_bpfboot"
+	install -Dm 644 completions/bpfboot.fish "$$to/share/fish/vendor_completions.d/bpfboot.fish"
 	shopt -s nullglob
 	for page in man/*.[58]; do install -Dm 644 "$$page" "$$to/share/man/man$${page##*.}/$${page##*/}"; done
 	place() { install -Dm "$$1" "$$2" "$$to/lib/$$3/$${2##*/}"; }
@@ -138,4 +160,4 @@ clean: ## remove what was built, but not the toolchain
 	[[ ! -d target ]] || find target -mindepth 1 -maxdepth 1 ! -name toolchain -exec rm -rf {} +
 
 help: ## this list
-	sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
+	sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16

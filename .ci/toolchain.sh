@@ -4,6 +4,8 @@
 LLVM=22
 BPF_LINKER=0.13.0
 CARGO_DENY=0.20.2
+CARGO_DEB=3.8.0
+CARGO_GENERATE_RPM=0.21.1
 TOOLS=$PWD/target/toolchain
 cargo=cargo
 arch=$(uname -m)
@@ -82,7 +84,7 @@ choose() {
     RUSTC=$root/bin/rustc
 }
 
-# need GOAL...: install whatever the goals (build, test, guest, vm, lint) lack; quiet when that is nothing.
+# need GOAL...: install whatever the goals (build, test, guest, vm, deb, rpm, package, lint) lack; quiet when that is nothing.
 need() {
     local goal
     choose
@@ -131,6 +133,13 @@ need() {
             want mkfs.ext4 e2fsprogs
             ;;
         fuzz) want g++ g++ ;;
+        deb) want xz xz-utils ;;
+        package)
+            want fish fish
+            want lintian lintian
+            want rpm rpm
+            want zsh zsh
+            ;;
         lint)
             want "${RUSTC%/*}/cargo-clippy" rust-web-clippy
             want rustfmt rustfmt-web
@@ -139,6 +148,9 @@ need() {
     done
     install_missing
     [[ " $* " != *" lint "* ]] || command -v cargo-deny >/dev/null || build_cargo_deny
+    [[ " $* " != *" deb "* ]] || command -v cargo-deb >/dev/null || build_packer cargo-deb $CARGO_DEB --no-default-features
+    [[ " $* " != *" rpm "* ]] || command -v cargo-generate-rpm >/dev/null ||
+        build_packer cargo-generate-rpm $CARGO_GENERATE_RPM
     [[ $bpf_linker != "$TOOLS"/* || -x $bpf_linker ]] || build_bpf_linker
     flags
 }
@@ -157,6 +169,15 @@ build_cargo_deny() {
     CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 RUSTC=$RUSTC \
         step cargo-deny "Building cargo-deny $CARGO_DENY with $toolchain (three minutes)" \
         cargo install cargo-deny --version $CARGO_DENY --locked --no-default-features --root "$TOOLS"
+}
+
+# build_packer NAME VERSION FLAG...: unoptimised, since it packs two dozen files.
+build_packer() {
+    local name=$1 version=$2
+    shift 2
+    CARGO_PROFILE_DEV_DEBUG=false RUSTC=$RUSTC \
+        step "$name" "Building $name $version with $toolchain (one to three minutes)" \
+        cargo install "$name" --version "$version" --locked --debug --root "$TOOLS" "$@"
 }
 
 # Of every lock file. Advisories only where their database is: it is a git repository of its own.

@@ -1,4 +1,7 @@
+use std::collections::BTreeSet;
+
 use super::*;
+use crate::profiles::Profile;
 
 fn read(line: &str) -> Result<(Command, Options), Usage> {
     parse(line.split_whitespace().map(OsString::from))
@@ -143,6 +146,28 @@ fn the_man_page_knows_every_word() {
     assert!(words(GLOBAL_OPTIONS).chain(words(OWN_OPTIONS)).all(|option| man.contains(&format!("--{option}"))));
     for (health, _) in help::CODES {
         assert!(man.contains(&format!("\n{}\t{}\t", health.exit_code(), health.word())), "{}", health.word());
+    }
+}
+
+/// Only the words; that the shells offer them in the right place is tests/packages/completions.sh.
+#[test]
+fn the_completions_know_every_word_and_no_other() {
+    let known: BTreeSet<&str> = words(GLOBAL_OPTIONS).chain(words(OWN_OPTIONS)).collect();
+    let verbs = VERBS.replace(", ", " ");
+    for (text, dashes, verbs) in [
+        (include_str!("../../completions/bpfboot.bash"), "--", format!("verbs='{verbs}'")),
+        (include_str!("../../completions/_bpfboot"), "--", format!("{}:", verbs.replace(" ", ":|"))),
+        (include_str!("../../completions/bpfboot.fish"), "-l ", format!("set --local verbs {verbs}\n")),
+    ] {
+        let stop = |c: char| !c.is_ascii_lowercase() && c != '-';
+        let options = text.split(dashes).skip(1).filter_map(|rest| rest.split(stop).next());
+        let options: BTreeSet<&str> = options.filter(|option| !option.is_empty()).collect();
+        assert_eq!(options, known);
+        assert!(verbs.split('|').all(|part| text.contains(part)), "{verbs}");
+        for values in [COLORS.map(|(word, _)| word).join(" "), MODES.map(|(word, _)| word).join(" ")] {
+            assert!(text.contains(&values), "{values}");
+        }
+        assert!(text.contains(&Profile::NAMES.replace(", ", " ")));
     }
 }
 

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# bash completion for bpfboot
+
+_bpfboot() {
+    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} verb='' list='' one i
+    local verbs='apply check undo attach detach profiles help'
+
+    # The first bare word is the verb. The word after an option may be that option's value.
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        case ${COMP_WORDS[i - 1]} in
+            -c | --config | --color | --mode | --object | --program | --wait) continue ;;
+        esac
+        one=${COMP_WORDS[i]}
+        [[ $one == -* ]] || { verb=$one && break; }
+    done
+
+    case $before in
+        -c | --config)
+            compopt -o filenames 2>/dev/null
+            mapfile -t COMPREPLY < <(compgen -f -- "$word")
+            return
+            ;;
+        --color) list='auto always never' ;;
+        --mode) list='native generic any offload' ;;
+        --object | --program | --wait) ;;
+        *)
+            case $word in
+                -*)
+                    list='--config --allow-untrusted --json --quiet --color --help --version'
+                    case $verb in
+                        apply) list+=' --dry-run' ;;
+                        attach) list+=' --mode --object --program --wait' ;;
+                        detach) list+=' --object --program' ;;
+                    esac
+                    ;;
+                *)
+                    case $verb in
+                        '') list=$verbs ;;
+                        attach | detach) [[ $before != "$verb" ]] || list=$(ls /sys/class/net 2>/dev/null) ;;
+                        profiles) [[ $before != "$verb" ]] || list='core network tracing guide' ;;
+                        help) [[ $before != "$verb" ]] || list=$verbs ;;
+                    esac
+                    ;;
+            esac
+            ;;
+    esac
+    mapfile -t COMPREPLY < <(compgen -W "$list" -- "$word")
+}
+
+complete -F _bpfboot bpfboot

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# fish completion for bpfboot
+
+set --local verbs apply check undo attach detach profiles help
+set --local none "not __fish_seen_subcommand_from $verbs"
+
+complete -c bpfboot -f
+complete -c bpfboot -s c -l config -r -F -d 'Read FILE, no other place; - is stdin'
+complete -c bpfboot -l allow-untrusted -d 'Read files that users other than root can write'
+complete -c bpfboot -l json -d 'One JSON document on stdout, and no other line'
+complete -c bpfboot -s q -l quiet -d 'Only failures and the summary'
+complete -c bpfboot -l color -x -a 'auto always never' -d 'When to colour'
+complete -c bpfboot -s h -l help -d 'The help, or that of a verb'
+complete -c bpfboot -s V -l version -d 'The version'
+
+complete -c bpfboot -n $none -a apply -d 'Bring the kernel to the plan, or say what that would take'
+complete -c bpfboot -n $none -a check -d 'Compare the kernel with the plan; change nothing'
+complete -c bpfboot -n $none -a undo -d 'Take back what apply did'
+complete -c bpfboot -n $none -a attach -d 'Attach our XDP programs to an interface that has appeared'
+complete -c bpfboot -n $none -a detach -d 'Let go of them again'
+complete -c bpfboot -n $none -a profiles -d 'List the built-in sets of settings, or one of them'
+complete -c bpfboot -n $none -a help -d 'More about a verb'
+
+set --local attach '__fish_seen_subcommand_from attach'
+set --local either '__fish_seen_subcommand_from attach detach'
+complete -c bpfboot -n '__fish_seen_subcommand_from apply' -l dry-run -d 'Print the plan and change nothing'
+complete -c bpfboot -n $either -a '(__fish_print_interfaces)' -d Interface
+complete -c bpfboot -n $attach -l mode -x -a 'native generic any offload' -d 'The mode that is proven'
+complete -c bpfboot -n $either -l object -x -d 'Only the programs of this object'
+complete -c bpfboot -n $either -l program -x -d 'Only this program'
+complete -c bpfboot -n $attach -l wait -x -d 'How long to wait for the interface'
+complete -c bpfboot -n '__fish_seen_subcommand_from profiles' -a 'core network tracing guide'
+complete -c bpfboot -n '__fish_seen_subcommand_from help' -a "$verbs"
