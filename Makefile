@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .SILENT:
 .DEFAULT_GOAL := build
-.PHONY: build objects run test fault-test race-test lint fuzz fuzz-min bench install clean help
+.PHONY: build objects run test fault-test race-test vm-units lint fuzz fuzz-min bench install clean help
 MAKEFLAGS += --no-print-directory
 
 PREFIX ?= /usr
@@ -59,6 +59,14 @@ fault-test: ## slow, half an hour: every system call of five runs killed and fai
 
 race-test: ## slow, a minute: ten runs at once, 200 times
 	$(MAKE) test ARGS="--test race" HARNESS="--ignored --nocapture"
+
+vm-units: build ## the units in machines that boot, as root; KERNEL=6.1 CHECK="boot gate sealed replug time" for some
+	. .ci/toolchain.sh
+	need vm test
+	object=target/test-objects/refused.bpf.o
+	mkdir -p target/test-objects
+	[[ -e $$object ]] || clang -g -O2 -target bpf -I"/usr/include/$$(cc -print-multiarch)" -c tests/objects/refused.bpf.c -o $$object
+	tests/vm/units.sh $(or $(KERNEL),6.1) $(CHECK)
 
 lint: objects ## formatting, clippy and cargo-deny; a warning is an error
 	. .ci/toolchain.sh
