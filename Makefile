@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .SILENT:
 .DEFAULT_GOAL := build
-.PHONY: build objects test-objects run test vm-test fault-test race-test image sysext initramfs-test lint fuzz fuzz-min
+.PHONY: build objects test-objects run test vm-test vm-units fault-test race-test image sysext initramfs-test lint fuzz fuzz-min
 .PHONY: bench install deb rpm package-test clean help
 MAKEFLAGS += --no-print-directory
 
@@ -71,6 +71,11 @@ fault-test: ## slow, half an hour: every system call of five runs killed and fai
 
 race-test: ## slow, a minute: ten runs at once, 200 times
 	$(MAKE) test ARGS="--test race" HARNESS="--ignored --nocapture"
+
+vm-units: build test-objects ## slow, five minutes: the units in machines that boot (needs root); KERNEL=6.1 CHECK="boot gate sealed replug time" for some
+	. .ci/toolchain.sh
+	need vm test
+	tests/vm/units.sh $(if $(filter file,$(origin KERNEL)),6.1,$(KERNEL)) $(CHECK)
 
 image: build ## an immutable image of Debian with bpfboot in it (needs root); image/build.sh says what can be chosen
 	. .ci/toolchain.sh

@@ -118,7 +118,7 @@ need() {
             want /usr/bin/time time
             want /usr/include/bpf/bpf_helpers.h libbpf-dev
             ;;
-        guest)
+        guest | vm)
             want qemu-system-x86_64 qemu-system-x86
             want busybox busybox-static
             want cpio cpio
@@ -126,7 +126,7 @@ need() {
             want lz4 lz4
             want xz xz-utils
             want depmod kmod
-            ;;
+            ;;&
         vm)
             want mmdebstrap mmdebstrap
             want mksquashfs squashfs-tools

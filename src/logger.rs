@@ -252,7 +252,7 @@ mod tests {
     fn a_line_for_syslog_is_one_short_datagram() {
         let path = std::env::temp_dir().join(format!("bpfboot-log-{}", std::process::id()));
         let _ = std::fs::remove_file(&path);
-        let receiver = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+        let receiver = UnixDatagram::bind(&path).unwrap();
         let logger = logger(Sink::Syslog(syslog::unix_custom(Tag, &path).unwrap()));
         let mut buffer = [0; 4096];
         let mut heard = || {
@@ -276,7 +276,7 @@ mod tests {
     fn a_full_log_does_not_stop_a_boot() {
         let path = std::env::temp_dir().join(format!("bpfboot-full-{}", std::process::id()));
         let _ = std::fs::remove_file(&path);
-        let _deaf = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+        let _deaf = UnixDatagram::bind(&path).unwrap();
         let logger = logger(limit_waiting(syslog::unix_custom(Tag, &path).unwrap()).unwrap());
         let start = std::time::Instant::now();
         while matches!(*logger.sink.lock().unwrap(), Sink::Syslog(_)) {

@@ -26,7 +26,8 @@ use common::{
 use nix::mount::{MsFlags, mount};
 
 const TTL: &str = "net.ipv4.ip_default_ttl";
-const EDGE: &str = "[object.edge]\npath = \"builtin:edge\"\nprograms.xdp_main = { attach = { xdp = \"eth7\" }, optional = true }\n";
+const EDGE: &str =
+    "[object.edge]\npath = \"builtin:edge\"\nprograms.xdp_main = { attach = { xdp = \"eth7\" }, optional = true }\n";
 
 fn ttl(value: u32) -> String {
     format!("[sysctl]\n\"{TTL}\" = {value}\n")

@@ -98,8 +98,7 @@ fn the_filters_hold_what_the_job_needs() {
             let asked: BTreeSet<_> = calls.iter().map(|call| call.name.clone()).collect();
             // strace starts it by the first; in the unit that was systemd. The others mount, undo and apply outside.
             let walls = ["execve", "mount", "umount2"];
-            let missing: Vec<_> =
-                asked.difference(&allowed).filter(|name| !walls.contains(&name.as_str())).collect();
+            let missing: Vec<_> = asked.difference(&allowed).filter(|name| !walls.contains(&name.as_str())).collect();
             assert!(missing.is_empty(), "{unit}: {missing:?}");
         }
     });
@@ -108,8 +107,20 @@ fn the_filters_hold_what_the_job_needs() {
 #[test]
 fn nothing_is_written_outside_run_and_the_kernels_file_systems() {
     const CHANGES: [&str; 14] = [
-        "mkdir", "mkdirat", "rmdir", "unlink", "unlinkat", "rename", "renameat", "renameat2", "link", "linkat",
-        "symlink", "symlinkat", "truncate", "mknodat",
+        "mkdir",
+        "mkdirat",
+        "rmdir",
+        "unlink",
+        "unlinkat",
+        "rename",
+        "renameat",
+        "renameat2",
+        "link",
+        "linkat",
+        "symlink",
+        "symlinkat",
+        "truncate",
+        "mknodat",
     ];
     const PLACES: [&str; 6] =
         ["/run/", "/sys/fs/bpf", "/proc/sys/", "/sys/kernel/tracing", "/sys/kernel/debug", "/dev/"];

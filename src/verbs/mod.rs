@@ -26,7 +26,9 @@ pub fn carry_out(command: &Command, mut options: Options) -> Health {
         options.config.extend(asked.config);
     }
     let options = &options;
-    if asked.off && let Some((verb, keep)) = stands_back(command) {
+    if asked.off
+        && let Some((verb, keep)) = stands_back(command)
+    {
         let mut run = run::Run::new(verb, options, &[]);
         run.notes.push("bpfboot=off on the kernel's command line: nothing was done".into());
         return run.end(Health::Healthy, keep);

@@ -9,16 +9,19 @@ repo=${here%/tests/vm}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-tree=$work/tree
-make -s -C "$repo" install DESTDIR="$tree"
-rm -rf "$tree"/usr/share
-system=$tree/usr/lib/systemd/system
-# wanted TARGET UNIT: as `systemctl enable` would have it; run.sh copies no links.
+tree=$work/tree system=$work/tree/usr/lib/systemd/system
+# lay: what is installed, as new for each check.
+lay() {
+    rm -rf "${tree:?}"
+    make -s -C "$repo" install DESTDIR="$tree"
+    rm -rf "${tree:?}/usr/share"
+    wanted sysinit.target bpfboot.service Wants
+}
+# wanted TARGET UNIT HOW: as `systemctl enable` would have it; run.sh copies no links.
 wanted() {
     mkdir -p "$system/$1.d"
     printf '[Unit]\n%s=%s\n' "$3" "$2" >>"$system/$1.d/test.conf"
 }
-wanted sysinit.target bpfboot.service Wants
 
 # guest MODE CHECK [OPTION]...: boots, with the check as its command.
 guest() {
@@ -61,5 +64,6 @@ check_time() {
 all=(boot replug gate sealed time)
 for check in "${@:-${all[@]}}"; do
     echo "== $kernel: $check"
+    lay
     "check_$check"
 done
