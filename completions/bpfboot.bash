@@ -26,10 +26,10 @@ _bpfboot() {
         *)
             case $word in
                 -*)
-                    list='--config --allow-untrusted --json --quiet --color --help --version'
+                    list='--config --boot --allow-untrusted --json --quiet --color --help --version'
                     case $verb in
                         apply) list+=' --dry-run' ;;
-                        attach) list+=' --mode --object --program --wait' ;;
+                        attach) list+=' --configured --mode --object --program --wait' ;;
                         detach) list+=' --object --program' ;;
                     esac
                     ;;
