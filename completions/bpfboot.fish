@@ -6,7 +6,7 @@ set --local none "not __fish_seen_subcommand_from $verbs"
 
 complete -c bpfboot -f
 complete -c bpfboot -s c -l config -r -F -d 'Read FILE, no other place; - is stdin'
-complete -c bpfboot -l boot -d 'As the kernel command line and the credentials of systemd have it'
+complete -c bpfboot -l boot -d 'Obey the kernel command line and the credentials of systemd'
 complete -c bpfboot -l allow-untrusted -d 'Read files that users other than root can write'
 complete -c bpfboot -l json -d 'One JSON document on stdout, and no other line'
 complete -c bpfboot -s q -l quiet -d 'Only failures and the summary'
@@ -26,7 +26,7 @@ set --local attach '__fish_seen_subcommand_from attach'
 set --local either '__fish_seen_subcommand_from attach detach'
 complete -c bpfboot -n '__fish_seen_subcommand_from apply' -l dry-run -d 'Print the plan and change nothing'
 complete -c bpfboot -n $either -a '(__fish_print_interfaces)' -d Interface
-complete -c bpfboot -n $attach -l configured -d 'Only where the configuration names the interface'
+complete -c bpfboot -n $attach -l configured -d 'Only where the configuration names it'
 complete -c bpfboot -n $attach -l mode -x -a 'native generic any offload' -d 'The mode that is proven'
 complete -c bpfboot -n $either -l object -x -d 'Only the programs of this object'
 complete -c bpfboot -n $either -l program -x -d 'Only this program'
