@@ -175,6 +175,7 @@ fn in_child(plan: &BpfPlan, needs: Needs, without: &[String], out: &Out) -> i32 
         return 1;
     }
     process::die_with_parent();
+    limit::die_first();
     limit::bound_loader(memory(plan));
     let end = child::run(plan, without, Machine { page: process::page_size(), cpus: cpu::possible() }, out);
     #[cfg(hostile)]

@@ -25,6 +25,12 @@ pub fn dump_no_core() {
     unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) };
 }
 
+/// Has the kernel choose this process before any other when memory runs out (proc_pid_oom_score_adj(5)): what it built is
+/// swept by its parent, which must live to do that.
+pub fn die_first() {
+    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
+}
+
 /// Bounds a process that only builds pins: no byte into any file, that many bytes of memory, and all the descriptors it
 /// can get. What the kernel refuses stays as it was.
 pub fn bound_loader(memory: u64) {
