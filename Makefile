@@ -62,7 +62,7 @@ test: build test-objects ## build, then every test, a short one in a virtual mac
 	native test $(ARGS) -- --test-threads=1 $(HARNESS)
 	[[ "$(ARGS)" ]] || guest 6.1 "" a_kprobe native_xdp_on_virtio row_35
 
-vm-test: build test-objects ## slow, ten minutes: boots each kernel of tests/vm several times (needs root); KERNEL=6.1 for one
+vm-test: build test-objects ## slow, ten minutes: each kernel of tests/vm booted several times (needs root); KERNEL=6.1 for one
 	tests/vm/matrix.sh $(KERNEL)
 
 fault-test: ## slow, half an hour: every system call of five runs killed and failing; SEED=1 EVERY=3 for a third, CASE=n for one

@@ -15,7 +15,8 @@ fn row_36_a_locked_down_kernel_that_refuses_a_read_is_named() {
         assert!(text.contains("bpf_probe_read_kernel") && text.contains("lockdown"), "{text}");
         assert_eq!(s.pins(), [""; 0]);
         // What reads no kernel memory is as good as ever.
-        let edge = "[object.edge]\npath = \"builtin:edge\"\nprograms.xdp_main = { attach = { xdp = \"lo\", mode = \"generic\" } }\n";
+        let edge = "[object.edge]\npath = \"builtin:edge\"\n\
+                    programs.xdp_main = { attach = { xdp = \"lo\", mode = \"generic\" } }\n";
         s.apply(edge).exits(0);
     });
 }

@@ -1,5 +1,5 @@
-//! What the machine that runs the tests lacks, or may not lose: run by `make vm-test` on each kernel, in a guest that is
-//! thrown away. What a kernel of the matrix has, must work there; nothing is skipped because it is not found.
+//! What the machine that runs the tests lacks, or may not lose: run by `make vm-test` on each kernel, in a guest that
+//! is thrown away. What a kernel of the matrix has, must work there; nothing is skipped because it is not found.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 #[path = "../common/mod.rs"]
@@ -29,8 +29,8 @@ fn guest<T: Send>(test: impl FnOnce(&Sandbox, Kernel) -> T + Send) -> T {
     })
 }
 
-/// The same for a guest that runs nothing else. In the machine's own network namespace: there are its card, and the keys
-/// that no other namespace has.
+/// The same for a guest that runs nothing else. In the machine's own network namespace: there are its card, and the
+/// keys that no other namespace has.
 fn last<T: Send>(test: impl FnOnce(&Sandbox, Kernel) -> T + Send) -> T {
     let kernel = Kernel::running();
     inside(CloneFlags::CLONE_NEWNS, |s| test(s, kernel))

@@ -5,7 +5,7 @@
 (($# == 1)) || usage
 interface=eth0 mode=native trace='' probes=(kprobe kretprobe ksyscall fentry fexit lsm)
 case $1 in
-# A kprobe's or tracepoint's link can be pinned since 5.15. What may be absent there is optional: degraded, with the reason.
+# A kprobe's or tracepoint's link can be pinned since 5.15. What is absent is optional: degraded, with the reason.
 5.10) trace='programs.trace_openat = { optional = true }' probes=(fentry fexit lsm) ;;
 # No tracing at all, and no card.
 uml) interface=lo mode=generic trace='optional = true' probes=() ;;

@@ -26,7 +26,8 @@ private=()
 mirror() {
     local found
     # shellcheck disable=SC2016 # apt's own variable
-    found=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' | sed 's#/*$##' | grep -m 1 "/$1\$") ||
+    found=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' |
+        sed 's#/*$##' | grep -m 1 "/$1\$") ||
         die "apt knows no mirror of $1 (try: apt-get update)"
     printf '%s\n' "$found"
 }

@@ -5,7 +5,8 @@
 (($# == 2)) || usage
 from=$("$here/kernel.sh" "$1") version=$(<"$from/version")
 to=$2/usr/lib/modules/$version
-wanted=(virtio_pci virtio_blk virtio_net virtio_rng veth dummy ifb tcp_bbr sch_fq overlay squashfs erofs loop autofs4 ext4)
+wanted=(virtio_pci virtio_blk virtio_net virtio_rng veth dummy ifb tcp_bbr sch_fq overlay squashfs erofs loop autofs4
+    ext4)
 
 mkdir -p "$to"
 cp "$from/root/lib/modules/$version"/modules.{builtin,builtin.modinfo,order} "$to"

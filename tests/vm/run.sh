@@ -1,14 +1,15 @@
 #!/bin/bash
-# run.sh [OPTION]... KERNEL COMMAND [ARG]...: runs COMMAND as root in a guest with KERNEL; its output and exit status come
-# back, and 124, 125 or 137 as boot.sh says.
+# run.sh [OPTION]... KERNEL COMMAND [ARG]...: runs COMMAND as root in a guest with KERNEL; its output and exit status
+# come back, and 124, 125 or 137 as boot.sh says.
 #
 # The guest is a small initramfs (2 s): busybox, and bpftool, ethtool, ip and strace of this machine; /run, /tmp, /proc,
 # /sys, /dev and cgroup2, but no bpffs, tracefs or debugfs; a --disk is on /disk. Or else
 #   --systemd MODE     systemd 252, in which COMMAND runs once the boot has settled, /run/vm-state says how. The root is
-#                      read-only (`ro`), with a writable /var (`volatile`), or writable (`overlay`); a --disk keeps what is written
+#                      read-only (`ro`), with a writable /var (`volatile`), or writable (`overlay`); a --disk keeps
+#                      what is written
 #   --file SRC:DEST    puts it there before the boot, a directory with all that is in it; may be repeated.
 #                      Below /bin, /sbin and /lib it goes to the same in /usr
-# and every option of boot.sh but --image. The word `net.ifnames=0` after --append makes a --net card eth0 in systemd, too.
+# and every option of boot.sh but --image. With `--append net.ifnames=0` a --net card is eth0 in systemd, too.
 
 . "$(dirname "$0")/lib.sh"
 mode='' files=() options=() disk=''
