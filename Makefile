@@ -87,7 +87,7 @@ sysext: build ## bpfboot as an extension of a read-only /usr (systemd-sysext)
 	need vm
 	image/sysext.sh
 
-initramfs-test: ## slow, ten minutes: initramfs of each generator, and the image, booted in QEMU
+initramfs-test: ## slow, twenty minutes: initramfs of each generator, and the image, booted in QEMU
 	. .ci/toolchain.sh
 	need vm
 	$(MAKE) test ARGS="--test initramfs $(ARGS)" HARNESS="--ignored --nocapture"
