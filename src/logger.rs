@@ -70,10 +70,12 @@ pub fn init(shape: Shape, journal: Journal) {
 /// Says nothing when there is no `news`, and nothing on stderr, right below the report. Where that report goes to the
 /// journal, records with fields stand in for its summary, and `true` says that it need not be printed.
 pub fn summary(report: &Report, news: bool) -> bool {
-    let (priority, headline) = report::headline(report);
     let failures = || report.lines.iter().filter_map(|line| Some((line, report::why(line)?)));
-    let first = failures().next().map(|(_, why)| format!("; {why}")).unwrap_or_default();
-    systemd::tell_status(&format!("{headline}{first}"), PATIENCE);
+    let status = || {
+        let first = failures().next().map(|(_, why)| format!("; {why}")).unwrap_or_default();
+        format!("{}{first}", report::headline(report).1)
+    };
+    systemd::tell_status(status, PATIENCE);
     let printed = LOGGER.told.load(Ordering::Relaxed);
     if !(news || printed) {
         return false;
@@ -82,6 +84,7 @@ pub fn summary(report: &Report, news: bool) -> bool {
     if printed && !journal {
         return false;
     }
+    let (priority, headline) = report::headline(report);
     let of_run = [("BPFBOOT_VERB", report.verb), ("BPFBOOT_HEALTH", report.health.word())];
     LOGGER.tell(priority, &headline, &of_run, false);
     let most = if journal { usize::MAX } else { MOST_FAILURES };

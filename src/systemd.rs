@@ -33,9 +33,9 @@ pub fn connect(place: &OsStr, patience: Duration) -> io::Result<UnixDatagram> {
 }
 
 /// One line for `systemctl status`, where the unit has NotifyAccess=.
-pub fn tell_status(text: &str, patience: Duration) {
+pub fn tell_status(text: impl FnOnce() -> String, patience: Duration) {
     if let Some(place) = env::var_os("NOTIFY_SOCKET") {
-        let _ = connect(&place, patience).and_then(|socket| socket.send(format!("STATUS={text}").as_bytes()));
+        let _ = connect(&place, patience).and_then(|socket| socket.send(format!("STATUS={}", text()).as_bytes()));
     }
 }
 

@@ -124,7 +124,7 @@ pub fn of_load(error: &io::Error, log: &str, kind: Kind) -> Fault {
         (_, Some(reason)) => Fault::new(Cause::Verifier, format!("refused by the verifier: {reason}")).with_errno(errno)
             // bpf_tracing_func_proto() in kernel/trace/bpf_trace.c asks security_locked_down().
             .mend(if reason.contains(" bpf_probe_read") {
-                "lockdown=confidentiality takes it away (cat /sys/kernel/security/lockdown): optional = true, or rebuild it with tp_btf or fentry"
+                "not every kind of program has it, and lockdown=confidentiality takes it away (cat /sys/kernel/security/lockdown): optional = true, or rebuild it with tp_btf or fentry"
             } else {
                 "its log is in the report: bpfboot --json apply, field detail"
             })
