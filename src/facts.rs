@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::MetadataExt, path::Path, sync::OnceLock};
 
-use crate::sys::process;
+use crate::sys::{file, process};
 
 /// CAP_NET_ADMIN (include/uapi/linux/capability.h, as the next ones).
 pub const CAP_NET_ADMIN: u32 = 12;
@@ -60,10 +60,9 @@ impl Facts {
     /// Looks at the kernel.
     pub fn gather() -> Self {
         // /proc/self would be the first thread's, whose capabilities and namespaces may differ from ours.
-        let status = fs::read_to_string("/proc/thread-self/status")
-            .or_else(|_| fs::read_to_string("/proc/self/status"))
-            .unwrap_or_default();
-        let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let status =
+            file::text("/proc/thread-self/status").or_else(|_| file::text("/proc/self/status")).unwrap_or_default();
+        let release = file::text("/proc/sys/kernel/osrelease").unwrap_or_default();
         Self {
             kernel: KernelVersion::parse(&release),
             release: release.trim_end().to_owned(),
@@ -143,10 +142,10 @@ fn field<'a>(status: &'a str, name: &str, at: usize) -> Option<&'a str> {
 
 /// The level in brackets; without securityfs, the level on the kernel's command line.
 fn lockdown() -> Lockdown {
-    if let Ok(levels) = fs::read_to_string("/sys/kernel/security/lockdown") {
+    if let Ok(levels) = file::text("/sys/kernel/security/lockdown") {
         return level(levels.split(['[', ']']).nth(1).unwrap_or_default());
     }
-    let cmdline = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let cmdline = file::text("/proc/cmdline").unwrap_or_default();
     level(cmdline.split_whitespace().filter_map(|word| word.strip_prefix("lockdown=")).next_back().unwrap_or_default())
 }
 
@@ -177,9 +176,9 @@ fn same_ns_as_init(kind: &str) -> Option<bool> {
 /// A mount belongs to one namespace and its id is unique in the system (proc_pid_mountinfo(5)); the list of PID 1 is
 /// open also to those who may not follow /proc/1/ns.
 fn shares_mounts_with_init() -> Option<bool> {
-    let own = fs::read_to_string("/proc/thread-self/mountinfo").ok()?;
+    let own = file::text("/proc/thread-self/mountinfo").ok()?;
     let id = own.split(' ').next().filter(|id| !id.is_empty())?;
-    let init = fs::read_to_string("/proc/1/mountinfo").ok()?;
+    let init = file::text("/proc/1/mountinfo").ok()?;
     Some(init.lines().any(|line| line.split(' ').next() == Some(id)))
 }
 

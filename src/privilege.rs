@@ -10,7 +10,7 @@ use caps::{CapSet, Capability, CapsHashSet};
 
 use crate::{
     error::{Cause, Fault},
-    sys::process,
+    sys::{file, process},
 };
 
 /// This thread's own status: under a thread's own narrowing, /proc/self would tell of the first thread.
@@ -105,7 +105,7 @@ pub fn narrow(needs: Needs) -> Result<Privileges, Fault> {
     let setpcap = caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP).unwrap_or(false);
     // Both need the capability that goes with the rest below. Neither is what the safety rests on: under no_new_privs
     // exec adds nothing, so a container that refuses them does not stop us.
-    let emptied = setpcap && caps::clear(None, CapSet::Bounding).is_ok();
+    let emptied = setpcap && caps::all().into_iter().all(gone);
     if setpcap {
         let _ = process::set_securebits(SECUREBITS);
     }
@@ -132,6 +132,11 @@ pub fn drop_all() -> Result<String, Fault> {
     narrow(Needs::default()).map(|privileges| privileges.to_string())
 }
 
+/// Takes one capability from the bounding set, where it may be missing: a kernel does not know those that came after it.
+fn gone(one: Capability) -> bool {
+    caps::drop(None, CapSet::Bounding, one).is_ok() || !caps::has_cap(None, CapSet::Bounding, one).unwrap_or(false)
+}
+
 /// What to keep of what is held. Inside bpf(2) `CAP_SYS_ADMIN` stands in for the three that were split off it, which is
 /// all that an old container runtime can give.
 fn choose(needed: CapsHashSet, permitted: &CapsHashSet) -> Result<CapsHashSet, Fault> {
@@ -153,7 +158,7 @@ fn choose(needed: CapsHashSet, permitted: &CapsHashSet) -> Result<CapsHashSet, F
 
 /// Reads the sets back and holds them against what they should be; none of `emptied` may be left in the bounding set.
 fn confirm(keep: u64, emptied: u64) -> Result<Privileges, Fault> {
-    let status = std::fs::read_to_string(STATUS)
+    let status = file::text(STATUS)
         .map_err(|error| Fault::io(Cause::Privilege, format!("read {STATUS}"), &error).mend("mount /proc"))?;
     let found = parse(&status);
     let wanted = Privileges {

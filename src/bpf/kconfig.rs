@@ -1,7 +1,7 @@
 //! `extern … __kconfig`: constants that the loader fills in from the running kernel. aya knows no such thing, so what
 //! is undefined in the file becomes a read-only section of it, which the configuration's `globals` can set as well.
 
-use std::{borrow::Cow, cell::OnceCell, fs, mem::offset_of};
+use std::{borrow::Cow, cell::OnceCell, mem::offset_of};
 
 use object::{
     Endianness,
@@ -18,6 +18,7 @@ use super::{
 use crate::{
     config::Data,
     error::{Cause, Fault},
+    sys::file,
 };
 
 /// The section that the constants move to.
@@ -141,7 +142,7 @@ impl File<'_> {
 }
 
 fn release() -> String {
-    fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
+    file::text("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
 }
 
 /// What the running kernel says of itself, each file read at most once.
@@ -169,7 +170,7 @@ impl Kernel {
                 _ => false,
             }),
             _ => {
-                let config = self.config.get_or_init(|| fs::read_to_string(format!("/boot/config-{release}")).ok());
+                let config = self.config.get_or_init(|| file::text(format!("/boot/config-{release}")).ok());
                 return setting(config.as_deref()?, name, size);
             }
         };

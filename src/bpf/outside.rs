@@ -2,7 +2,7 @@
 //! object is interpreted. After that it can open nothing.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{self, Read, Seek},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
@@ -115,7 +115,7 @@ impl Outside {
         for wish in job.programs.iter().flat_map(|program| &program.attach) {
             for path in attach::texts(wish) {
                 if !self.texts.iter().any(|(taken, _)| *taken == path) {
-                    let text = fs::read_to_string(&path).map_err(|e| file::errno(&e));
+                    let text = file::text(&path).map_err(|e| file::errno(&e));
                     self.texts.push((path, text));
                 }
             }

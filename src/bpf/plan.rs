@@ -18,6 +18,7 @@ use crate::{
     facts::Facts,
     privilege::{self, Needs},
     step::Undo,
+    sys::file,
 };
 
 /// The objects' part of a plan.
@@ -253,10 +254,7 @@ impl BpfPlan {
 }
 
 fn perf_event_paranoid() -> i32 {
-    std::fs::read_to_string("/proc/sys/kernel/perf_event_paranoid")
-        .ok()
-        .and_then(|text| text.trim().parse().ok())
-        .unwrap_or(2)
+    file::text("/proc/sys/kernel/perf_event_paranoid").ok().and_then(|text| text.trim().parse().ok()).unwrap_or(2)
 }
 
 /// Why a program cannot be loaded and kept here.

@@ -228,7 +228,7 @@ fn trusted(meta: &Metadata, own: u32, label: &str) -> Result<(), Mistake> {
 
 /// One byte more than allowed is asked for, so that a file that grows is caught too.
 fn read_capped<R: Read>(from: R, label: &str) -> Result<Vec<u8>, Mistake> {
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(4096);
     if let Err(error) = from.take(MAX_BYTES + 1).read_to_end(&mut bytes) {
         return Err(Mistake::whole(label, &format!("cannot be read: {}", says(&error)), ""));
     }

@@ -1,6 +1,8 @@
 //! Which CPUs there are, from the lists under /sys/devices/system/cpu (`0-3,5`).
 
-use std::{fs, sync::OnceLock};
+use std::sync::OnceLock;
+
+use super::file;
 
 /// The CPUs that are on, read once. CPU 0 when it cannot be told.
 pub fn online() -> &'static [u32] {
@@ -14,7 +16,7 @@ pub fn possible() -> u32 {
 }
 
 fn list(file: &str) -> Vec<u32> {
-    let text = fs::read_to_string(format!("/sys/devices/system/cpu/{file}")).unwrap_or_default();
+    let text = file::text(format!("/sys/devices/system/cpu/{file}")).unwrap_or_default();
     let cpus = parse(&text);
     if cpus.is_empty() { vec![0] } else { cpus }
 }

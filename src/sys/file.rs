@@ -132,20 +132,8 @@ impl Dir {
     /// # Errors
     /// What openat2(2) and read(2) say.
     pub fn read(&self, below: &str) -> io::Result<Option<String>> {
-        let file = self.open_at(below, OFlags::RDONLY)?;
-        let mut text = Vec::new();
-        // A sysctl comes whole in one read; seq files of tracefs come a page at a time.
-        let mut page = [0_u8; 4096];
-        loop {
-            let n = retry(|| rustix::io::read(&file, &mut page))?;
-            if n == 0 {
-                return Ok(String::from_utf8(text).ok());
-            }
-            text.extend_from_slice(page.get(..n).unwrap_or_default());
-            if text.len() > MOST {
-                return Ok(None);
-            }
-        }
+        let text = pages(&self.open_at(below, OFlags::RDONLY)?, MOST)?;
+        Ok(text.and_then(|text| String::from_utf8(text).ok()))
     }
 
     /// Writes `text` and a newline at offset 0, in exactly one write(2): a second one would be another value.
@@ -198,6 +186,32 @@ impl Dir {
                 retry(|| rustix::fs::openat(&self.0, below, how | OFlags::NOFOLLOW, Mode::empty()))
             }
             result => result,
+        }
+    }
+}
+
+/// The whole text of a file of the kernel's.
+///
+/// # Errors
+/// What open(2) and read(2) say; an error without a number where it is no text.
+pub fn text(path: impl AsRef<Path>) -> io::Result<String> {
+    let file = retry(|| rustix::fs::open(path.as_ref(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()))?;
+    let text = pages(&file, usize::MAX)?.unwrap_or_default();
+    String::from_utf8(text).map_err(io::Error::other)
+}
+
+/// All that can be read, `None` when that is more than `most` bytes. The kernel does not tell how much there is, and gives
+/// a page at a time (`seq_read_iter()`); the standard library would ask for 32 bytes first.
+fn pages(file: &OwnedFd, most: usize) -> io::Result<Option<Vec<u8>>> {
+    let (mut bytes, mut page) = (Vec::new(), [0_u8; 4096]);
+    loop {
+        let n = retry(|| rustix::io::read(file, &mut page))?;
+        if n == 0 {
+            return Ok(Some(bytes));
+        }
+        bytes.extend_from_slice(page.get(..n).unwrap_or_default());
+        if bytes.len() > most {
+            return Ok(None);
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::{
     facts::{CAP_SYS_RESOURCE, Facts},
     step::Verdict,
     sys::{
-        file::errno,
+        file::{self, errno},
         limit::{UNLIMITED, get, set},
     },
     tune::lacks,
@@ -116,7 +116,7 @@ pub fn apply(kind: LimitKind, wish: LimitWish, facts: &Facts) -> Result<(String,
 
 /// The most that RLIMIT_NOFILE may be; the kernel's own default where it cannot be read.
 fn nr_open() -> u64 {
-    std::fs::read_to_string("/proc/sys/fs/nr_open").ok().and_then(|text| text.trim().parse().ok()).unwrap_or(1_048_576)
+    file::text("/proc/sys/fs/nr_open").ok().and_then(|text| text.trim().parse().ok()).unwrap_or(1_048_576)
 }
 
 fn shown(limit: u64) -> String {

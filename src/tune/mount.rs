@@ -24,7 +24,7 @@ const fn magic(fs: FsKind) -> u64 {
 
 /// Whether the kernel has the file system; `None` when /proc cannot tell.
 pub fn in_kernel(fs: FsKind) -> Option<bool> {
-    let known = fs::read_to_string("/proc/filesystems").ok()?;
+    let known = file::text("/proc/filesystems").ok()?;
     Some(known.lines().any(|line| line.split_whitespace().next_back() == Some(fs.name())))
 }
 
@@ -195,7 +195,7 @@ pub fn bpffs_visible_to_init(at: &Path) -> Option<bool> {
     }
     let device = fs::metadata(at).ok()?.dev();
     let device = format!("{}:{}", libc::major(device), libc::minor(device));
-    let mounts = fs::read_to_string("/proc/1/mountinfo").ok()?;
+    let mounts = file::text("/proc/1/mountinfo").ok()?;
     Some(mounts.lines().any(|line| line.split(' ').nth(2) == Some(&device)))
 }
 
