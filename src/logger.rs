@@ -1,6 +1,6 @@
 //! The `log` facade, and one line a run for the system's log: the journal, else syslog, the kernel's log, stderr.
 //!
-//! Nothing is opened before the first record. Nothing in here may stop a boot: a log that is full or gone is given up
+//! Nothing is opened before it is asked for or the first record comes. Nothing in here may stop a boot: a log that is full or gone is given up
 //! for the next one, after 100 ms at most.
 //!
 //! The syslog crate gives the socket and the facility; the line is our own. Its own formatter stamps the time with a
@@ -62,6 +62,11 @@ pub fn init(shape: Shape, journal: Journal) {
     if log::set_logger(&LOGGER).is_ok() {
         log::set_max_level(LevelFilter::Info);
     }
+}
+
+/// Opens the log that the next record will go to. Nothing depends on it.
+pub fn open() {
+    drop(LOGGER.sink());
 }
 
 /// Logs a run: its one line first, since a log that limits its rate drops what comes last, then each failure. systemd

@@ -105,7 +105,7 @@ pub fn narrow(needs: Needs) -> Result<Privileges, Fault> {
     let setpcap = caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP).unwrap_or(false);
     // Both need the capability that goes with the rest below. Neither is what the safety rests on: under no_new_privs
     // exec adds nothing, so a container that refuses them does not stop us.
-    let emptied = setpcap && caps::all().into_iter().all(gone);
+    let emptied = setpcap && bound();
     if setpcap {
         let _ = process::set_securebits(SECUREBITS);
     }
@@ -132,9 +132,9 @@ pub fn drop_all() -> Result<String, Fault> {
     narrow(Needs::default()).map(|privileges| privileges.to_string())
 }
 
-/// Takes one capability from the bounding set, where it may be missing: a kernel does not know those that came after it.
-fn gone(one: Capability) -> bool {
-    caps::drop(None, CapSet::Bounding, one).is_ok() || !caps::has_cap(None, CapSet::Bounding, one).unwrap_or(false)
+/// Empties the bounding set, which takes `CAP_SETPCAP`, and tells whether it is empty. Nothing that is held goes with it.
+pub fn bound() -> bool {
+    caps::clear(None, CapSet::Bounding).is_ok()
 }
 
 /// What to keep of what is held. Inside bpf(2) `CAP_SYS_ADMIN` stands in for the three that were split off it, which is

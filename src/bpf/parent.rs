@@ -38,12 +38,17 @@ const MOST_BYTES: usize = 16 << 20;
 /// Longest line: a fault with what fits of the verifier's log.
 const MOST_LINE: usize = 2 << 20;
 
-/// Builds the next generation in the stage, in a child that holds only what `needs` says. `hear` gets every event as
-/// it comes.
+/// Builds the next generation in the stage, in a child that holds only what `needs` says. `meanwhile` is done while the
+/// child works, once for each child; `hear` gets every event as it comes.
 ///
 /// # Errors
 /// The fault that ended the child: its own word was already given to `hear` as [`Event::Failed`] when this is `None`.
-pub fn stage(plan: &BpfPlan, needs: Needs, hear: &mut dyn FnMut(Event)) -> Result<(), Option<Fault>> {
+pub fn stage(
+    plan: &BpfPlan,
+    needs: Needs,
+    meanwhile: &dyn Fn(),
+    hear: &mut dyn FnMut(Event),
+) -> Result<(), Option<Fault>> {
     plan.store.prepare().map_err(Some)?;
     let optional = |id: &str| {
         let name = id.strip_prefix("object ").unwrap_or_default();
@@ -58,7 +63,7 @@ pub fn stage(plan: &BpfPlan, needs: Needs, hear: &mut dyn FnMut(Event)) -> Resul
             }
             hear(event);
         };
-        match attempt(plan, needs, &without, start, &mut ear, &mut note) {
+        match attempt(plan, needs, &without, start, meanwhile, &mut ear, &mut note) {
             // Objects are read before anything is done, so the others can begin again without this one.
             Err(Some(fault)) if fault.cause == Cause::Object && optional(&ear.last) && !without.contains(&ear.last) => {
                 note(Event::Failed { id: ear.last, optional: true, took: start.elapsed(), fault });
@@ -75,6 +80,7 @@ fn attempt(
     needs: Needs,
     without: &[String],
     start: Instant,
+    meanwhile: &dyn Fn(),
     ear: &mut Ear,
     hear: &mut dyn FnMut(Event),
 ) -> Result<(), Option<Fault>> {
@@ -91,6 +97,7 @@ fn attempt(
         }
     };
     drop(writer);
+    meanwhile();
     let mut reader = File::from(reader);
     let stopped = loop {
         if process::stop_requested() {

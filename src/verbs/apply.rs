@@ -15,6 +15,7 @@ use crate::{
     health::Health,
     journal::Journal,
     lock::lock,
+    logger,
     plan::Plan,
     privilege,
     report::{Line, Status},
@@ -209,7 +210,12 @@ pub fn stage(run: &mut Run, plan: &BpfPlan) -> Go {
     let needs = plan.needs(&run.facts);
     let (mut told, mut shown, start) = (Told::default(), false, Instant::now());
     let total = plan.programs_to_load();
-    let result = bpf::stage(plan, needs, &mut |event| {
+    // What the end of the run takes anyway, on the CPU that would wait for the loader.
+    let meanwhile = || {
+        privilege::bound();
+        logger::open();
+    };
+    let result = bpf::stage(plan, needs, &meanwhile, &mut |event| {
         told.hear(event);
         if start.elapsed().as_secs() > 0 {
             run.progress(&format!("loading: program {} of {total}", told.begun));
