@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .SILENT:
 .DEFAULT_GOAL := build
-.PHONY: build objects test-objects run test vm-test vm-units fault-test race-test image sysext initramfs-test lint fuzz fuzz-min
+.PHONY: build objects test-objects run test vm-test vm-units power-test fault-test race-test image sysext initramfs-test lint fuzz fuzz-min
 .PHONY: bench install deb rpm package-test clean help
 MAKEFLAGS += --no-print-directory
 
@@ -76,6 +76,11 @@ vm-units: build test-objects ## slow, five minutes: the units in machines that b
 	. .ci/toolchain.sh
 	need vm test
 	tests/vm/units.sh $(if $(filter file,$(origin KERNEL)),6.1,$(KERNEL)) $(CHECK)
+
+power-test: build ## slow, twenty minutes: the power is cut at 50 moments of a first boot (needs root); SEED=1 CUTS=5 KERNEL=6.1
+	. .ci/toolchain.sh
+	need vm test
+	SEED=$(SEED) CUTS=$(CUTS) tests/vm/units.sh $(if $(filter file,$(origin KERNEL)),6.1,$(KERNEL)) power
 
 image: build ## an immutable image of Debian with bpfboot in it (needs root); image/build.sh says what can be chosen
 	. .ci/toolchain.sh

@@ -91,8 +91,9 @@ fn attempt(
         Side::Child => {
             drop(reader);
             // A hostile build tells its test what it tried.
-            #[cfg(not(hostile))]
-            process::leave_standard_descriptors(&writer);
+            if !cfg!(hostile) {
+                process::leave_standard_descriptors(&writer);
+            }
             process::exit_now(in_child(plan, needs, without, &Out::new(File::from(writer))))
         }
     };

@@ -67,7 +67,8 @@ pub fn attach(config: &Config, options: &Options, wish: &Wish<'_>) -> Health {
     if health == Health::Healthy {
         drop_privileges(&mut run);
     }
-    run.end(health, true)
+    // udev's runs must not hide what the boot came to.
+    run.end(health, !wish.configured)
 }
 
 /// Narrows the plan to one new attachment; everything else is carried over as it is. Gives the object's index.

@@ -17,7 +17,7 @@
 #   --cpus NUMBER        2
 #   --timeout SECONDS    60
 #   --cut SECONDS|TEXT   cuts the power so long after the start, or when TEXT is in the guest's output
-#   --log DIR            keeps `console` and `output` there
+#   --log DIR            keeps `console` and `output` there, and in `took` how long it ran, in ms
 
 . "$(dirname "$0")/lib.sh"
 append='' image='' disk='' net='' memory=512 cpus=2 limit=60 cut='' log=''
@@ -68,11 +68,11 @@ else
     [[ ! $net ]] || run+=(-netdev user,id=net,restrict=on -device virtio-net-pci,netdev=net)
 fi
 # timeout makes a process group of it all, which dies as one.
+start=${EPOCHREALTIME/./}
 TMPDIR=$log timeout -k 5 "$limit" "${run[@]}" </dev/null >"$log/console" 3>"$log/output" 2>"$log/errors" &
 guest=$!
 
 if [[ $cut ]]; then
-    start=${EPOCHREALTIME/./}
     due() {
         case $cut in
         *[!0-9.]*) grep -qF -- "$cut" "$log/output" ;;
@@ -80,13 +80,14 @@ if [[ $cut ]]; then
         esac
     }
     while kill -0 "$guest" 2>/dev/null; do
-        due && kill -KILL -- "-$guest" && break
+        due && kill -KILL -- "-$guest" && { wait "$guest"; } 2>/dev/null && break
         sleep 0.02
     done
 fi
 ended=0
 wait "$guest" 2>/dev/null || ended=$?
 guest=''
+echo $(((${EPOCHREALTIME/./} - start) / 1000)) >"$log/took"
 
 tr -d '\r' <"$log/output" | sed '/^VM-EXIT [0-9]*$/d'
 status=$(tr -d '\r' <"$log/output" | sed -n 's/^VM-EXIT \([0-9]*\)$/\1/p' | tail -n 1)

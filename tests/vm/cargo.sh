@@ -16,9 +16,7 @@ if [[ ${VM_SYSTEMD-} ]]; then
     mkdir -p "$tree/etc/bpfboot.d" "$wants"
     ln -s /usr/lib/systemd/system/bpfboot.service "$wants"
     "$here/config.sh" "$VM_KERNEL" >"$tree/etc/bpfboot.d/50-guest.toml"
-    # udev would have it attach to the card, too, and its report take the place of the boot's: units.sh looks at that.
-    options+=(--append "net.ifnames=0 systemd.mask=bpfboot-attach@eth0.service")
-    options+=(--systemd "$VM_SYSTEMD" --file "$tree:/" --memory 768)
+    options+=(--append net.ifnames=0 --systemd "$VM_SYSTEMD" --file "$tree:/" --memory 768)
 else
     options+=(--file "$repository/target/bpfboot:/usr/bin/bpfboot")
 fi

@@ -1,6 +1,6 @@
 #!/bin/bash
 # units.sh [KERNEL [CHECK...]]: boots machines with the units of units/, as `make install` lays them out, and looks at what
-# became of them. 6.1 and all checks where none is named.
+# became of them. 6.1 where none is named, and all checks but `power`, to which SEED= and CUTS= are told.
 
 . "$(dirname "$0")/lib.sh"
 kernel=${1:-6.1}
@@ -59,6 +59,44 @@ check_time() {
     cp "$here/units/peer.service" "$system"
     guest overlay time --file "$here/units/peer.conf:/etc/sysctl.d/90-peer.conf" \
         --file "$repo/target/ebpf/edge.bpf.o:/checks/edge.bpf.o" --file "$repo/target/ebpf/trace.bpf.o:/checks/trace.bpf.o"
+}
+
+# The power is cut at random moments of a machine's first boot. Each next boot from the same disk must be healthy. Every
+# second moment is one at which our unit is at work, as far as a boot that was left alone can tell when that is.
+check_power() {
+    local cuts=${CUTS:-50} seed=${SEED:-$((SRANDOM % 32768))} disk=$work/disk log=$work/log
+    local cut total began ended upto moment code reached before=0 within=0 after=0
+    mkdir -p "$system/bpfboot.service.d"
+    printf '[Service]\nDeviceAllow=/dev/ttyS1 w\n%s\n%s\n' "ExecStartPre=+sh -c 'echo bpfboot begins >/dev/ttyS1'" \
+        "ExecStartPost=+sh -c 'echo bpfboot ended >/dev/ttyS1'" >"$system/bpfboot.service.d/when.conf"
+    guest overlay power --disk "$disk" --log "$log" >"$work/said" || { cat "$work/said" && return 1; }
+    total=$(<"$log/took")
+    # The guest's clock begins when the firmware is done and the kernel unpacked.
+    read -r began ended upto < <(sed -n 's/^when //p' "$work/said")
+    began=$((began + total - upto)) ended=$((ended + total - upto))
+    echo "-- SEED=$seed: a boot takes $total ms; bpfboot.service is at work from $began to $ended ms"
+    RANDOM=$seed
+    for ((cut = 1; cut <= cuts; cut++)); do
+        moment=$((cut % 2 ? RANDOM * total / 32768 : began + RANDOM * (ended - began) / 32768))
+        rm -f "$disk" "$log/output"
+        code=0
+        guest overlay power --disk "$disk" --log "$log" --cut "$(printf '%d.%03d' $((moment / 1000)) $((moment % 1000)))" \
+            >"$work/said" || code=$?
+        # A boot that was faster than its moment was not cut, and stands for a cut at its end.
+        ((code == 137 || code == 0)) || { cat "$work/said" && return 1; }
+        case $(<"$log/output") in
+        *'bpfboot ended'*) reached='after bpfboot' && ((++after)) ;;
+        *'bpfboot begins'*) reached='while bpfboot ran' && ((++within)) ;;
+        *) reached='before bpfboot' && ((++before)) ;;
+        esac
+        guest overlay power --disk "$disk" >"$work/said" || {
+            cat "$work/said"
+            echo "FAILED cut $cut at $moment ms, $reached: the next boot is not healthy (SEED=$seed)"
+            return 1
+        }
+        echo "ok cut $cut at $moment ms, $reached: the next boot is healthy"
+    done
+    echo "ok $cuts cuts (SEED=$seed): $before before bpfboot.service, $within while it ran, $after after it"
 }
 
 all=(boot replug gate sealed time)
