@@ -42,8 +42,9 @@ impl Plan {
             steps.push((step, verdict));
         }
         await_mounts(&mut steps, facts);
-        let bpf = BpfPlan::new(config, allow_untrusted);
+        let mut bpf = BpfPlan::new(config, allow_untrusted);
         let blocked = bpf.blocked(facts);
+        bpf.set_aside(facts);
         let mut notes = config.notes.clone();
         notes.extend(vanishing(config, facts));
         Self { steps, bpf, blocked, notes }

@@ -153,7 +153,10 @@ fn attach_configured_takes_only_what_the_configuration_names() {
         assert_eq!(xdp("eth7").unwrap().0, "native");
         with(&["attach", "eth7", "--configured"]).exits(0).nothing_done();
         let kept = fs::read_to_string("/run/bpfboot/report.json").unwrap();
-        assert!(kept.contains("\"verb\":\"apply\"") && kept.contains("degraded"), "what the boot came to stays: {kept}");
+        assert!(
+            kept.contains("\"verb\":\"apply\"") && kept.contains("degraded"),
+            "what the boot came to stays: {kept}"
+        );
         with(&["check"]).exits(0);
     });
 }

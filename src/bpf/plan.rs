@@ -30,7 +30,7 @@ pub struct BpfPlan {
     pub objects: Vec<ObjectPlan>,
     /// Objects whose file is not usable.
     pub broken: Vec<Broken>,
-    /// Live objects that keep their pins although the configuration cannot name what is in them: those of `broken`.
+    /// Live objects that keep their pins as they are: those of `broken`, and those set aside.
     pub carry: Vec<PinName>,
     /// Live objects that are no longer in the configuration.
     pub retire: Vec<PinName>,
@@ -115,6 +115,21 @@ impl BpfPlan {
             .partition(|name| broken.iter().any(|object: &Broken| object.name == *name));
         let waits: Duration = objects.iter().flat_map(|object| &object.job.xdp).map(|xdp| xdp.wait).sum();
         Self { store, objects, broken, carry, retire, unread, deadline: config.bpf.deadline + waits }
+    }
+
+    /// Takes out the optional objects of which a program that they need cannot work here. [`Self::blocked`] told why, and
+    /// to load the rest of them first would be in vain. What is live of them stays.
+    pub fn set_aside(&mut self, facts: &Facts) {
+        let in_vain = |object: &ObjectPlan| {
+            let mut needed = object.job.programs.iter().filter(|program| !program.optional);
+            object.job.optional
+                && matches!(object.found.how, How::Load(_))
+                && needed.any(|program| impossible(program, &object.job, facts).is_some())
+        };
+        let (aside, rest) = std::mem::take(&mut self.objects).into_iter().partition(in_vain);
+        self.objects = rest;
+        let live = aside.into_iter().map(|object| object.job.name);
+        self.carry.extend(live.filter(|name| exists(&self.store.live().object(name)) != Ok(false)));
     }
 
     /// Whether the configuration requires a file that is none.

@@ -70,9 +70,8 @@ impl Machine<'_> {
         let mut script = format!("{PRELUDE}{script}").into_bytes();
         script.resize(script.len().next_multiple_of(512), b'\n');
         fs::write(path("script"), script).unwrap();
-        // no_timer_check: on a busy machine a timer that ticks too late is taken for one that does not.
         let words = format!(
-            "no_timer_check net.ifnames=0 root=/dev/vda rootfstype=squashfs ro rd.shell=0 rd.emergency=poweroff \
+            "net.ifnames=0 root=/dev/vda rootfstype=squashfs ro rd.shell=0 rd.emergency=poweroff \
              systemd.run=\"/bin/sh /dev/vdb\" {}",
             self.append
         );

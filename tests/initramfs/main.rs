@@ -25,6 +25,13 @@ ip address add 10.0.2.15/24 dev eth0; ip link set eth0 up; busybox ping -c 3 -w 
 about packets-after counter edge/maps/counters
 ";
 
+/// What a stop in the real root makes of the work of the initramfs.
+const STOP: &str = "
+about stop systemctl stop bpfboot.service
+about stopped systemctl show bpfboot.service -p Result -p ActiveState
+about left ls /sys/fs/bpf
+";
+
 const UP: &str = "ActiveState=active";
 
 fn machine<'a>(dir: &'a std::path::Path, initrd: &'a str) -> Machine<'a> {
@@ -93,7 +100,7 @@ fn only_already(report: &Value) {
 /// Boots an initramfs that has bpfboot inside.
 fn outlives_switch_root(suite: &'static str, initrd: &str) {
     let dir = built(suite);
-    let said = machine(&dir, initrd).boot(initrd, &format!("{LOOK}off\n"));
+    let said = machine(&dir, initrd).boot(initrd, &format!("{LOOK}{STOP}off\n"));
     let (early, real) = (said.json("initramfs"), said.json("real"));
     assert_eq!(early["health"], "healthy", "{early}");
     assert!(steps(&early).iter().any(|step| step["phase"] == "commit" && step["status"] == "done"), "{early}");
@@ -104,6 +111,9 @@ fn outlives_switch_root(suite: &'static str, initrd: &str) {
         assert!(seen.contains(&one), "{one:?} is not one of {seen:?}");
     }
     alive(&said);
+    let stopped = said.about("stopped");
+    assert!(stopped.contains("Result=success") && stopped.contains("ActiveState=inactive"), "{stopped}");
+    assert_eq!(said.about("left"), "");
     show(&format!("{suite} {initrd}: {} us, then {} us; {seen:?}", early["took_us"], real["took_us"]));
 }
 
