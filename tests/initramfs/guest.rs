@@ -77,9 +77,6 @@ impl Machine<'_> {
         );
 
         let mut boot = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vm/boot.sh"));
-        // One CPU: of two, each in a thread of QEMU's, both stood still once in fourteen boots while the kernel patched its
-        // code for a tracepoint.
-        boot.args(["--cpus", "1"]);
         boot.args(["--net", "--memory", "768", "--timeout", LONGEST, "--append", &words, "--log", &path("")]);
         boot.args(["--image", &here(self.root), "--disk", &path("script"), &here("vmlinux"), &path("initrd")]);
         let output = boot.stdin(Stdio::null()).output().unwrap();

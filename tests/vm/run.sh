@@ -17,7 +17,7 @@ while [[ ${1-} == --* ]]; do
     case $1 in
     --systemd) mode=$2 ;;
     --file) files+=("$2") ;;
-    --net) options+=("$1") && shift && continue ;;
+    --net | --parallel) options+=("$1") && shift && continue ;;
     *)
         options+=("$1" "$2")
         [[ $1 != --disk ]] || disk=$2

@@ -33,7 +33,7 @@ guest() {
 
 check_boot() { guest overlay boot; }
 check_replug() {
-    guest overlay replug --net --append net.ifnames=0 --file "$here/units/replug.toml:/etc/bpfboot.d/50-edge.toml"
+    guest overlay replug --net --parallel --append net.ifnames=0 --file "$here/units/replug.toml:/etc/bpfboot.d/50-edge.toml"
 }
 check_gate() {
     wanted boot-complete.target bpfboot-check.service Requires
@@ -57,7 +57,7 @@ check_sealed() {
 check_time() {
     wanted sysinit.target peer.service Wants
     cp "$here/units/peer.service" "$system"
-    guest overlay time --file "$here/units/peer.conf:/etc/sysctl.d/90-peer.conf" \
+    guest overlay time --parallel --file "$here/units/peer.conf:/etc/sysctl.d/90-peer.conf" \
         --file "$repo/target/ebpf/edge.bpf.o:/checks/edge.bpf.o" --file "$repo/target/ebpf/trace.bpf.o:/checks/trace.bpf.o"
 }
 
