@@ -18,7 +18,7 @@
 #   --parallel           all at once: a boot in two thirds of the time, but one in some thirty stands still for good while
 #                        the kernel patches its code for a tracepoint (QEMU 7.2)
 #   --timeout SECONDS    60
-#   --cut SECONDS|TEXT   cuts the power so long after the start, or when TEXT is in the guest's output
+#   --cut [TEXT+]SECONDS cuts the power so long after the start, or after TEXT was in the guest's output
 #   --log DIR            keeps `console` and `output` there, and in `took` how long it ran, in ms
 
 . "$(dirname "$0")/lib.sh"
@@ -71,16 +71,15 @@ else
     [[ ! $net ]] || run+=(-netdev user,id=net,restrict=on -device virtio-net-pci,netdev=net)
 fi
 # timeout makes a process group of it all, which dies as one.
-start=${EPOCHREALTIME/./}
+begun=${EPOCHREALTIME/./} start=${EPOCHREALTIME/./}
 TMPDIR=$log timeout -k 5 "$limit" "${run[@]}" </dev/null >"$log/console" 3>"$log/output" 2>"$log/errors" &
 guest=$!
 
 if [[ $cut ]]; then
+    [[ $cut != *+* ]] || text=${cut%+*} start=''
     due() {
-        case $cut in
-        *[!0-9.]*) grep -qF -- "$cut" "$log/output" ;;
-        *) awk "BEGIN {exit !(${EPOCHREALTIME/./} - $start >= $cut * 1000000)}" ;;
-        esac
+        [[ $start ]] || ! grep -qF -- "$text" "$log/output" || start=${EPOCHREALTIME/./}
+        [[ $start ]] && awk "BEGIN {exit !(${EPOCHREALTIME/./} - $start >= ${cut##*+} * 1000000)}"
     }
     while kill -0 "$guest" 2>/dev/null; do
         due && kill -KILL -- "-$guest" && { wait "$guest"; } 2>/dev/null && break
@@ -90,7 +89,7 @@ fi
 ended=0
 wait "$guest" 2>/dev/null || ended=$?
 guest=''
-echo $(((${EPOCHREALTIME/./} - start) / 1000)) >"$log/took"
+echo $(((${EPOCHREALTIME/./} - begun) / 1000)) >"$log/took"
 
 tr -d '\r' <"$log/output" | sed '/^VM-EXIT [0-9]*$/d'
 status=$(tr -d '\r' <"$log/output" | sed -n 's/^VM-EXIT \([0-9]*\)$/\1/p' | tail -n 1)

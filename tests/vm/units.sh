@@ -62,26 +62,25 @@ check_time() {
 }
 
 # The power is cut at random moments of a machine's first boot. Each next boot from the same disk must be healthy. Every
-# second moment is one at which our unit is at work, as far as a boot that was left alone can tell when that is.
+# second moment is one at which our unit is at work.
 check_power() {
     local cuts=${CUTS:-50} seed=${SEED:-$((SRANDOM % 32768))} disk=$work/disk log=$work/log
-    local cut total began ended upto moment code reached before=0 within=0 after=0
+    local cut total works moment code reached before=0 within=0 after=0
     mkdir -p "$system/bpfboot.service.d"
     printf '[Service]\nDeviceAllow=/dev/ttyS1 w\n%s\n%s\n' "ExecStartPre=+sh -c 'echo bpfboot begins >/dev/ttyS1'" \
         "ExecStartPost=+sh -c 'echo bpfboot ended >/dev/ttyS1'" >"$system/bpfboot.service.d/when.conf"
     guest overlay power --disk "$disk" --log "$log" >"$work/said" || { cat "$work/said" && return 1; }
     total=$(<"$log/took")
-    # The guest's clock begins when the firmware is done and the kernel unpacked.
-    read -r began ended upto < <(sed -n 's/^when //p' "$work/said")
-    began=$((began + total - upto)) ended=$((ended + total - upto))
-    echo "-- SEED=$seed: a boot takes $total ms; bpfboot.service is at work from $began to $ended ms"
+    works=$(sed -n 's/^at work //p' "$work/said")
+    echo "-- SEED=$seed: a boot takes $total ms, in which bpfboot.service is at work for $works ms"
     RANDOM=$seed
     for ((cut = 1; cut <= cuts; cut++)); do
-        moment=$((cut % 2 ? RANDOM * total / 32768 : began + RANDOM * (ended - began) / 32768))
+        moment=$((RANDOM * (cut % 2 ? total : works) / 32768))
+        printf -v moment '%d.%03d' $((moment / 1000)) $((moment % 1000))
+        ((cut % 2)) || moment="bpfboot begins+$moment"
         rm -f "$disk" "$log/output"
         code=0
-        guest overlay power --disk "$disk" --log "$log" --cut "$(printf '%d.%03d' $((moment / 1000)) $((moment % 1000)))" \
-            >"$work/said" || code=$?
+        guest overlay power --disk "$disk" --log "$log" --cut "$moment" >"$work/said" || code=$?
         # A boot that was faster than its moment was not cut, and stands for a cut at its end.
         ((code == 137 || code == 0)) || { cat "$work/said" && return 1; }
         case $(<"$log/output") in
@@ -91,10 +90,10 @@ check_power() {
         esac
         guest overlay power --disk "$disk" >"$work/said" || {
             cat "$work/said"
-            echo "FAILED cut $cut at $moment ms, $reached: the next boot is not healthy (SEED=$seed)"
+            echo "FAILED cut $cut at $moment s, $reached: the next boot is not healthy (SEED=$seed)"
             return 1
         }
-        echo "ok cut $cut at $moment ms, $reached: the next boot is healthy"
+        echo "ok cut $cut at $moment s, $reached: the next boot is healthy"
     done
     echo "ok $cuts cuts (SEED=$seed): $before before bpfboot.service, $within while it ran, $after after it"
 }
