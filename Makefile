@@ -77,7 +77,7 @@ vm-units: build test-objects ## slow, five minutes: the units in machines that b
 	need vm test
 	tests/vm/units.sh $(if $(filter file,$(origin KERNEL)),6.1,$(KERNEL)) $(CHECK)
 
-power-test: build ## slow, twenty minutes: the power is cut at 50 moments of a first boot (needs root); SEED=1 CUTS=5 KERNEL=6.1
+power-test: build ## slow, half an hour: the power is cut at 50 moments of a first boot (needs root); SEED=1 CUTS=5 KERNEL=6.1
 	. .ci/toolchain.sh
 	need vm test
 	SEED=$(SEED) CUTS=$(CUTS) tests/vm/units.sh $(if $(filter file,$(origin KERNEL)),6.1,$(KERNEL)) power
