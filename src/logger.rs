@@ -1,7 +1,7 @@
 //! The `log` facade, and one line a run for the system's log: the journal, else syslog, the kernel's log, stderr.
 //!
-//! Nothing is opened before it is asked for or the first record comes. Nothing in here may stop a boot: a log that is full or gone is given up
-//! for the next one, after 100 ms at most.
+//! Nothing is opened before it is asked for or the first record comes. Nothing in here may stop a boot: a log that is
+//! full or gone is given up for the next one, after 100 ms at most.
 //!
 //! The syslog crate gives the socket and the facility; the line is our own. Its own formatter stamps the time with a
 //! parser, a calendar and two panics on the way, and at boot the clock may well say 1970: the log's own clock is right.
