@@ -336,6 +336,11 @@ fn row_31_without_the_kernels_btf_only_what_needs_it_fails() {
         mount_fs("tmpfs", "/sys/kernel/btf", "mode=0755");
         s.apply(&(optional + "programs.typed = { attach = false }\n")).exits(3);
         assert_eq!(s.pinned("link", &format!("{LIVE}/typed/links/typed")), link);
+        s.json(&["undo"]).exits(0);
+        s.apply(EDGE).exits(0);
+        umount("/sys/kernel/btf").unwrap();
+        s.apply(&(EDGE.to_owned() + &typed)).exits(0);
+        assert!(s.pinned("link", &format!("{LIVE}/typed/links/typed"))["id"].is_u64());
     });
 }
 
