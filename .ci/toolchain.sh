@@ -209,11 +209,12 @@ flags() {
 # rustflags FLAG...: as cargo takes them, one byte 0x1f between two.
 rustflags() { local IFS=$'\x1f'; printf %s "$*"; }
 
-# The eBPF objects: BTF made by bpf-linker.
+# The eBPF objects: BTF made by bpf-linker. It copies each source line that it can read into the object; told another
+# folder it finds none, and file and line stay.
 ebpf() {
     local command=$1
     shift
-    (cd ebpf && CARGO_ENCODED_RUSTFLAGS=$(rustflags "-Clinker=$bpf_linker" -Clink-arg=--btf) \
+    (cd ebpf && CARGO_ENCODED_RUSTFLAGS=$(rustflags "-Clinker=$bpf_linker" -Clink-arg=--btf --remap-path-prefix=src=ebpf) \
         "$cargo" "$command" --release --target bpfel-unknown-none --target-dir ../target/ebpf-build \
         "${trim[@]}" "${build_core[@]}" "$@")
 }

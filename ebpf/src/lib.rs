@@ -4,6 +4,9 @@
 use aya_ebpf::bindings::bpf_map_type::BPF_MAP_TYPE_RINGBUF;
 use core::ptr::null;
 
+#[path = "../../src/event.rs"]
+pub mod event;
+
 /// A ring buffer definition in BTF. aya's own names a key and a value as well,
 /// which libbpf refuses for this map type.
 #[repr(C)]
