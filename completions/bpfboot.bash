@@ -3,12 +3,12 @@
 
 _bpfboot() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} verb='' list='' one i
-    local verbs='apply check undo attach detach profiles help'
+    local verbs='apply check undo attach detach events profiles help'
 
     # The first bare word is the verb. The word after an option may be that option's value.
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i - 1]} in
-            -c | --config | --color | --mode | --object | --program | --wait) continue ;;
+            -c | --config | --color | --kind | --mode | --object | --program | --wait) continue ;;
         esac
         one=${COMP_WORDS[i]}
         [[ $one == -* ]] || { verb=$one && break; }
@@ -21,6 +21,7 @@ _bpfboot() {
             return
             ;;
         --color) list='auto always never' ;;
+        --kind) list='open exec exit read http dns tls' ;;
         --mode) list='native generic any offload' ;;
         --object | --program | --wait) ;;
         *)
@@ -31,6 +32,7 @@ _bpfboot() {
                         apply) list+=' --dry-run' ;;
                         attach) list+=' --configured --mode --object --program --wait' ;;
                         detach) list+=' --object --program' ;;
+                        events) list+=' --kind' ;;
                     esac
                     ;;
                 *)

@@ -19,9 +19,10 @@
 //! | `plan`, `step` | what to do, as data |
 //! | `act`, `tune` | how a tuning step is looked at, done and put back |
 //! | `bpf` | objects, programs, maps, links, pins; the only one that uses aya |
-//! | `verbs` | how a plan is walked: apply, check, undo, attach, detach |
+//! | `verbs` | how a plan is walked: apply, check, undo, attach, detach; and reading events |
 //! | `journal`, `lock` | what survives a kill, and one run at a time |
 //! | `privilege`, `trust` | letting capabilities go; opening only what root vouches for |
+//! | `event` | what the embedded objects write into their ring buffers; `ebpf/` includes it, too |
 //! | `report`, `logger`, `systemd`, `health` | what is said, where, and the exit codes |
 //! | `sys` | system calls; the only one with `unsafe` |
 
@@ -33,6 +34,7 @@ mod bpf;
 mod cli;
 mod config;
 mod error;
+mod event;
 mod facts;
 mod fields;
 #[cfg(any(test, fuzzing))]

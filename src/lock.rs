@@ -35,7 +35,7 @@ pub struct Locked {
 /// # Errors
 /// [`Cause::Busy`] when another run still holds it; [`Cause::Signal`] when a signal ended the wait.
 pub fn lock() -> Result<(Locked, Option<String>), Fault> {
-    let file = match open() {
+    let file = match open("lock") {
         Ok(file) => file,
         Err(why) => {
             return Ok((
@@ -67,7 +67,22 @@ pub fn lock() -> Result<(Locked, Option<String>), Fault> {
     }
 }
 
-fn open() -> Result<File, String> {
+/// Holds a lock of another name for as long as the file lives, without a wait. `None` where there can be no lock.
+///
+/// # Errors
+/// [`Cause::Busy`] when somebody else holds it.
+pub fn try_hold(name: &str) -> Result<Option<File>, Fault> {
+    let Ok(file) = open(name) else { return Ok(None) };
+    match file.try_lock() {
+        Err(std::fs::TryLockError::WouldBlock) => {
+            Err(Fault::new(Cause::Busy, format!("another process holds {RUN_DIR}/{name}"))
+                .mend(format!("see who: fuser -v {RUN_DIR}/{name}")))
+        }
+        _ => Ok(Some(file)),
+    }
+}
+
+fn open(name: &str) -> Result<File, String> {
     match DirBuilder::new().mode(0o755).create(RUN_DIR) {
         Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e.to_string()),
         _ => {}
@@ -82,6 +97,6 @@ fn open() -> Result<File, String> {
         .truncate(false)
         .mode(0o600)
         .custom_flags(libc::O_NOFOLLOW)
-        .open(Path::new(RUN_DIR).join("lock"))
+        .open(Path::new(RUN_DIR).join(name))
         .map_err(|e| e.to_string())
 }

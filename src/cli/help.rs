@@ -24,6 +24,7 @@ verbs:
   undo                take back what apply did
   attach IFACE        attach our XDP programs to an interface that has appeared
   detach IFACE        let go of them again
+  events [--kind K]   follow what the embedded programs tell
   profiles [NAME]     list the built-in sets of settings, or one of them
   help VERB           more about a verb
 
@@ -51,6 +52,7 @@ const EXAMPLES: &str = "
 examples:
   bpfboot apply --dry-run       what would change on this machine, and why
   bpfboot apply && start-agent  the agent starts only where everything is up
+  bpfboot events --kind dns     every name that is asked for, as it is asked
   bpfboot check --json | jq '.steps[] | select(.status != \"already\")'
 ";
 
@@ -81,6 +83,7 @@ pub(super) fn on(verb: Verb) -> String {
         Verb::Undo => UNDO,
         Verb::Attach => ATTACH,
         Verb::Detach => DETACH,
+        Verb::Events => EVENTS,
         Verb::Profiles => PROFILES,
         Verb::Help => return general(),
     };
@@ -138,6 +141,22 @@ Programs of others are not touched.
 
       --object NAME    only the programs of this object
       --program NAME   only this program
+";
+
+const EVENTS: &str = "\
+usage: bpfboot events [--kind KIND]... [--json]
+
+Follows what the embedded objects write into their ring buffers, a line an
+event, until it is stopped. The maps are opened by their pins, then every
+capability goes. An event that found no room is lost and counted: a line tells
+when that happens, and one for each ring buffer at the end. There can be one
+reader only, and what it has read is gone.
+
+      --kind KIND   only this kind; repeatable: open, exec, exit, read, http,
+                    dns, tls
+      --json        a JSON object a line
+
+The time is that of dmesg: seconds since the machine was started.
 ";
 
 const PROFILES: &str = "\

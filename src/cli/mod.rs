@@ -12,10 +12,11 @@ use lexopt::{Arg, Parser};
 
 use crate::{
     config::{IfName, PinName, XdpMode, words},
+    event::Kind,
     report::{Color, Shape, clean},
 };
 
-use value::{COLORS, MODES, Wait, choice, typed};
+use value::{COLORS, KINDS, MODES, Wait, choice, typed};
 
 pub use help::VERSION;
 
@@ -54,6 +55,11 @@ pub enum Command {
         object: Option<PinName>,
         /// Only this program.
         program: Option<PinName>,
+    },
+    /// Follow what the embedded objects tell.
+    Events {
+        /// Only these kinds; none is all.
+        kinds: Vec<Kind>,
     },
     /// List the profiles, or the keys of one.
     Profiles {
@@ -110,13 +116,14 @@ enum Verb {
     Undo,
     Attach,
     Detach,
+    Events,
     Profiles,
     Help,
 }
 
 impl Verb {
-    const ALL: [Self; 7] =
-        [Self::Apply, Self::Check, Self::Undo, Self::Attach, Self::Detach, Self::Profiles, Self::Help];
+    const ALL: [Self; 8] =
+        [Self::Apply, Self::Check, Self::Undo, Self::Attach, Self::Detach, Self::Events, Self::Profiles, Self::Help];
 
     const fn word(self) -> &'static str {
         match self {
@@ -125,6 +132,7 @@ impl Verb {
             Self::Undo => "undo",
             Self::Attach => "attach",
             Self::Detach => "detach",
+            Self::Events => "events",
             Self::Profiles => "profiles",
             Self::Help => "help",
         }
@@ -136,6 +144,7 @@ impl Verb {
             Self::Apply => "dry-run",
             Self::Attach => "configured, mode, object, program, wait",
             Self::Detach => "object, program",
+            Self::Events => "kind",
             Self::Check | Self::Undo | Self::Profiles | Self::Help => "",
         }
     }
@@ -155,11 +164,11 @@ impl Verb {
     }
 }
 
-const VERBS: &str = "apply, check, undo, attach, detach, profiles, help";
+const VERBS: &str = "apply, check, undo, attach, detach, events, profiles, help";
 /// What every verb knows.
 const GLOBAL_OPTIONS: &str = "config, boot, allow-untrusted, json, quiet, color, help, version";
 /// What only some know.
-const OWN_OPTIONS: &str = "dry-run, configured, mode, object, program, wait";
+const OWN_OPTIONS: &str = "dry-run, configured, kind, mode, object, program, wait";
 
 /// The words as they came, not yet held against the verb.
 #[derive(Default)]
@@ -171,6 +180,7 @@ struct Words {
     object: Option<PinName>,
     program: Option<PinName>,
     wait: Option<Duration>,
+    kinds: Vec<Kind>,
     help: bool,
     version: bool,
 }
@@ -204,6 +214,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(Command, Optio
             "color" => options.color = choice(&mut parser, "--color", &COLORS)?,
             "help" => words.help = true,
             "version" => words.version = true,
+            "kind" => words.kinds.push(choice(&mut parser, "--kind", &KINDS)?),
             "mode" => words.mode = Some(choice(&mut parser, "--mode", &MODES)?),
             "object" => words.object = Some(typed(parser.value()?, "--object")?),
             "program" => words.program = Some(typed(parser.value()?, "--program")?),
@@ -260,6 +271,7 @@ impl Words {
                 object: self.object,
                 program: self.program,
             },
+            Verb::Events => Command::Events { kinds: self.kinds },
             Verb::Profiles => {
                 Command::Profiles { name: self.operand.map(|name| typed(name, "the profile")).transpose()? }
             }

@@ -46,6 +46,8 @@ fn every_verb_is_understood() {
             },
         ),
         ("detach --object=edge eth0", Command::Detach { interface: eth0, object: edge, program: None }),
+        ("events", Command::Events { kinds: vec![] }),
+        ("events --kind open --kind=tls", Command::Events { kinds: vec![Kind::Open, Kind::Tls] }),
         ("profiles", Command::Profiles { name: None }),
         ("profiles core", Command::Profiles { name: Some("core".into()) }),
         ("-V", Command::Version),

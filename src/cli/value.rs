@@ -7,6 +7,8 @@ use lexopt::{Parser, ValueExt};
 use super::Usage;
 use crate::{config::XdpMode, report::Color};
 
+pub(super) use crate::report::KINDS;
+
 /// A value as its type; `of` is what the message names.
 pub(super) fn typed<T>(value: OsString, of: &str) -> Result<T, Usage>
 where

@@ -74,17 +74,20 @@ fn list<T>(out: &mut String, items: &[T], before: &str, mut one: impl FnMut(&mut
 /// A JSON string. What could drive a terminal is escaped as well, since people cat such files.
 fn quote(out: &mut String, text: &str) {
     out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\t' => out.push_str("\\t"),
-            c if c.is_control() || is_unseen(c) => put(out, format_args!("\\u{:04x}", u32::from(c))),
-            c => out.push(c),
-        }
-    }
+    text.chars().for_each(|c| quote_char(out, c));
     out.push('"');
+}
+
+/// One character of a JSON string.
+pub(super) fn quote_char(out: &mut String, c: char) {
+    match c {
+        '"' => out.push_str("\\\""),
+        '\\' => out.push_str("\\\\"),
+        '\n' => out.push_str("\\n"),
+        '\t' => out.push_str("\\t"),
+        c if c.is_control() || is_unseen(c) => put(out, format_args!("\\u{:04x}", u32::from(c))),
+        c => out.push(c),
+    }
 }
 
 /// The whole run as one document, with a newline at its end.

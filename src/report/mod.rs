@@ -3,6 +3,7 @@
 //! This file holds the types and knows no output. `people` words them, `printer` puts the words on stdout, `json`
 //! makes the document, `store` keeps it. Nothing in here looks at the kernel, and nothing in here can fail a run.
 
+mod event;
 mod json;
 mod people;
 mod printer;
@@ -16,10 +17,11 @@ use crate::{
     step::{Must, Outcome, Phase, Step, Verdict},
 };
 
+pub use event::{KINDS, account, event, kind as event_kind};
 pub use json::document;
 pub use people::clean;
 pub(crate) use people::{headline, story, why};
-pub use printer::{Color, Journal, Printer, Shape, complain, say};
+pub use printer::{Color, Journal, Printer, Shape, complain, say, try_say};
 pub use store::{Kept, PATH, store};
 
 /// What became of one step, or what a look at the kernel says of it.

@@ -150,8 +150,13 @@ fn terminal_has_color() -> bool {
 
 /// Prints to stdout; a reader that is gone is not our failure.
 pub fn say(text: &str) {
+    try_say(text);
+}
+
+/// The same, and whether there is still a reader.
+pub fn try_say(text: &str) -> bool {
     let mut out = io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_ok()
 }
 
 /// Prints to stderr; a reader that is gone is not our failure.

@@ -14,4 +14,5 @@ pub mod memory;
 pub mod mount;
 pub mod netlink;
 pub mod process;
+pub mod ring;
 pub mod walk;

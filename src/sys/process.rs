@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
@@ -134,9 +134,27 @@ pub fn leave_standard_descriptors(fd: impl AsFd) {
 
 /// Waits until `fd` can be read or its other end is gone. `false`: the time was up, or a signal came.
 pub fn wait_readable(fd: impl AsFd, limit: Duration) -> bool {
-    let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
+    poll(&mut [PollFd::new(fd.as_fd(), PollFlags::POLLIN)], limit)
+}
+
+/// Descriptors to be waited on again and again.
+pub struct Watch<'fd>(Vec<PollFd<'fd>>);
+
+impl<'fd> Watch<'fd> {
+    /// Waits for none of them yet.
+    pub fn new(fds: impl Iterator<Item = BorrowedFd<'fd>>) -> Self {
+        Self(fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect())
+    }
+
+    /// Waits until one can be read, or as [`wait_readable`].
+    pub fn wait(&mut self, limit: Duration) -> bool {
+        poll(&mut self.0, limit)
+    }
+}
+
+fn poll(fds: &mut [PollFd<'_>], limit: Duration) -> bool {
     let limit = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
-    matches!(nix::poll::poll(&mut fds, limit), Ok(n) if n > 0)
+    matches!(nix::poll::poll(fds, limit), Ok(n) if n > 0)
 }
 
 /// Asks the kernel to end this process when its parent ends: an orphaned loader would build a stage for nobody. Must come
@@ -189,6 +207,15 @@ pub fn kernel_release() -> String {
             _ => String::new(),
         }
     }
+}
+
+/// How long the machine runs, sleep left out (CLOCK_MONOTONIC): the clock of bpf_ktime_get_ns().
+#[allow(unsafe_code, reason = "clock_gettime")]
+pub fn uptime() -> Duration {
+    let mut now = super::bpf::zeroed::<libc::timespec>();
+    // SAFETY: the kernel fills the structure, and this clock is always there.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
 }
 
 /// Bytes of a page.

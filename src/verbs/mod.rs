@@ -4,6 +4,7 @@ mod apply;
 mod attach;
 mod check;
 mod detach;
+mod events;
 mod objects;
 mod profiles;
 mod run;
@@ -49,6 +50,7 @@ pub fn carry_out(command: &Command, mut options: Options) -> Health {
             false => apply::apply(config, options),
         }),
         Command::Check => with_config(options, |config| check::check(config, options)),
+        Command::Events { kinds } => with_config(options, |config| events::events(config, options, kinds)),
         Command::Attach { interface, mode, object, program, wait, configured } => {
             let wish = attach::Wish {
                 interface,
