@@ -27,7 +27,7 @@ const MACHINE: Machine = Machine { page: 4096, cpus: 2 };
 
 /// All that the parent does with an object.
 pub fn parent(elf: &[u8]) -> Result<Job, Fault> {
-    let bytes = || Bytes { sha256: Sha256::digest(elf).into(), elf: elf.to_vec().into() };
+    let bytes = || Bytes { sha256: Sha256::digest(elf).into(), elf: elf.to_vec() };
     let mut wish = ObjectWish {
         name: "fuzz".parse().map_err(|_| elf::damaged("name"))?,
         source: ObjectSource::Builtin(String::new()),

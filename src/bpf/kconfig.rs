@@ -32,9 +32,9 @@ const WIDE_MAX: u32 = 4096;
 ///
 /// # Errors
 /// A [`Cause::Object`] fault: the file is damaged. [`Cause::Kernel`]: a constant is unknown and must be known.
-pub fn define<'a>(bytes: Cow<'a, [u8]>, given: &dyn Fn(&str) -> bool) -> Result<Cow<'a, [u8]>, Fault> {
+pub fn define(bytes: Vec<u8>, given: &dyn Fn(&str) -> bool) -> Result<Vec<u8>, Fault> {
     match definitions(&bytes, given)? {
-        Some(new) => Ok(Cow::Owned(new)),
+        Some(new) => Ok(new),
         None => Ok(bytes),
     }
 }

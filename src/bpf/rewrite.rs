@@ -157,7 +157,7 @@ mod tests {
     use crate::{bpf::source, config::ObjectSource};
 
     fn edge() -> Vec<u8> {
-        source::read(&ObjectSource::Builtin("edge".into()), false).unwrap().elf.into_owned()
+        source::read(&ObjectSource::Builtin("edge".into()), false).unwrap().elf
     }
 
     /// The same file with every name that ends in `from` ending in `to`.

@@ -2,7 +2,6 @@
 //! the same bytes.
 
 use std::{
-    borrow::Cow,
     fs::File,
     io::Read,
     os::unix::fs::MetadataExt,
@@ -22,14 +21,11 @@ use crate::{
 /// No BPF object is larger, nor is a kernel's BTF: the kernel's own selftests stay below 6 MiB.
 const FILE_MAX: u64 = 16 << 20;
 
-/// ELF headers are read in place, so the file must lie as they do.
-#[repr(C, align(8))]
-struct Aligned<T: ?Sized>(T);
-
-static EDGE: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("BPFBOOT_EBPF_DIR"), "/edge.bpf.o")));
-static TRACE: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("BPFBOOT_EBPF_DIR"), "/trace.bpf.o")));
-
-static BUILTIN: [(&str, &[u8]); 2] = [("edge", &EDGE.0), ("trace", &TRACE.0)];
+/// The embedded objects, packed by build.rs.
+static BUILTIN: [(&str, &[u8]); 2] = [
+    ("edge", include_bytes!(concat!(env!("OUT_DIR"), "/edge.lz4"))),
+    ("trace", include_bytes!(concat!(env!("OUT_DIR"), "/trace.lz4"))),
+];
 
 /// The names behind `builtin:`.
 pub fn builtin_names() -> impl Iterator<Item = &'static str> {
@@ -40,7 +36,7 @@ pub fn builtin_names() -> impl Iterator<Item = &'static str> {
 #[derive(Clone, Debug)]
 pub struct Bytes {
     /// The ELF file.
-    pub elf: Cow<'static, [u8]>,
+    pub elf: Vec<u8>,
     /// SHA-256 over it.
     pub sha256: [u8; 32],
 }
@@ -60,8 +56,8 @@ pub struct Vouched {
 /// A [`Cause::Object`] fault: absent, not a regular file, too large, empty.
 pub fn read(source: &ObjectSource, allow_untrusted: bool) -> Result<Bytes, Fault> {
     let elf = match source {
-        ObjectSource::Builtin(name) => Cow::Borrowed(builtin(name)?),
-        ObjectSource::File(path) => Cow::Owned(read_file(path, allow_untrusted)?),
+        ObjectSource::Builtin(name) => builtin(name)?,
+        ObjectSource::File(path) => read_file(path, allow_untrusted)?,
     };
     Ok(Bytes { sha256: Sha256::digest(&elf).into(), elf })
 }
@@ -83,12 +79,14 @@ impl Bytes {
     }
 }
 
-fn builtin(name: &str) -> Result<&'static [u8], Fault> {
-    BUILTIN.iter().find(|(builtin, _)| *builtin == name).map(|(_, bytes)| *bytes).ok_or_else(|| {
+fn builtin(name: &str) -> Result<Vec<u8>, Fault> {
+    let Some((_, packed)) = BUILTIN.iter().find(|(builtin, _)| *builtin == name) else {
         let names: Vec<_> = builtin_names().collect();
-        Fault::new(Cause::Object, format!("there is no builtin object {name:?}"))
-            .mend(format!("builtin objects are: {}", names.join(", ")))
-    })
+        return Err(Fault::new(Cause::Object, format!("there is no builtin object {name:?}"))
+            .mend(format!("builtin objects are: {}", names.join(", "))));
+    };
+    lz4_flex::block::decompress_size_prepended(packed)
+        .map_err(|error| Fault::new(Cause::Object, format!("the builtin object {name:?} is damaged: {error}")))
 }
 
 fn read_file(path: &Path, allow_untrusted: bool) -> Result<Vec<u8>, Fault> {

@@ -46,7 +46,7 @@ struct Declared<'a> {
 ///
 /// # Errors
 /// A [`Cause::Object`] fault: the file is damaged, or a value has no name.
-pub fn take<'a>(bytes: Cow<'a, [u8]>) -> Result<(Cow<'a, [u8]>, Values), Fault> {
+pub fn take(bytes: Vec<u8>) -> Result<(Vec<u8>, Values), Fault> {
     let mut values = Values::default();
     let (header, endian) = header(&bytes)?;
     let sections = header.sections(endian, &*bytes).map_err(damaged)?;
@@ -118,7 +118,7 @@ pub fn take<'a>(bytes: Cow<'a, [u8]>) -> Result<(Cow<'a, [u8]>, Values), Fault> 
     let header_at = header.e_shoff.get(endian) as usize + btf_index.0 * size_of::<SectionHeader64<Endianness>>();
     let mut file = File { bytes: Cow::Owned(bytes.to_vec()) };
     file.replace(header_at, &edited)?;
-    Ok((Cow::Owned(file.bytes.into_owned()), values))
+    Ok((file.bytes.into_owned(), values))
 }
 
 /// The maps that declare values. aya takes a declaration of programs for one of maps, and fails: in `edited` it becomes
