@@ -33,7 +33,7 @@ objects:
 	need build
 	step ebpf "Building the eBPF objects with $$toolchain" ebpf build
 	mkdir -p target/ebpf
-	for name in edge trace; do
+	for name in edge trace reads; do
 		built=target/ebpf-build/bpfel-unknown-none/release/$$name object=target/ebpf/$$name.bpf.o
 		# Away with DWARF, and with the relocations of BTF that only a linker reads.
 		[[ $$object -nt $$built ]] || "$${objcopy[@]}" -g -R .rel.BTF -R .rel.BTF.ext "$$built" "$$object"

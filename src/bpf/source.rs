@@ -28,8 +28,9 @@ struct Aligned<T: ?Sized>(T);
 
 static EDGE: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("BPFBOOT_EBPF_DIR"), "/edge.bpf.o")));
 static TRACE: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("BPFBOOT_EBPF_DIR"), "/trace.bpf.o")));
+static READS: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("BPFBOOT_EBPF_DIR"), "/reads.bpf.o")));
 
-static BUILTIN: [(&str, &[u8]); 2] = [("edge", &EDGE.0), ("trace", &TRACE.0)];
+static BUILTIN: [(&str, &[u8]); 3] = [("edge", &EDGE.0), ("trace", &TRACE.0), ("reads", &READS.0)];
 
 /// The names behind `builtin:`.
 pub fn builtin_names() -> impl Iterator<Item = &'static str> {
