@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .SILENT:
 .DEFAULT_GOAL := build
-.PHONY: build objects test-objects run test vm-test vm-units power-test fault-test race-test image sysext initramfs-test lint fuzz fuzz-min
+.PHONY: build objects test-objects run test vm-test vm-units power-test fault-test loss-test race-test image sysext initramfs-test lint fuzz fuzz-min
 .PHONY: bench install deb rpm package-test clean help
 MAKEFLAGS += --no-print-directory
 
@@ -68,6 +68,9 @@ vm-test: build test-objects ## slow, ten minutes: each kernel of tests/vm booted
 fault-test: ## slow, half an hour: every system call of five runs killed and failing; SEED=1 EVERY=3 for a third, CASE=n for one
 	export FAULT_SEED=$(SEED) FAULT_EVERY=$(EVERY) FAULT_CASE=$(CASE)
 	$(MAKE) test ARGS="--test fault" HARNESS="--ignored --nocapture"
+
+loss-test: ## slow, half a minute: a million opens with a slow reader, each one told or counted as lost
+	$(MAKE) test ARGS="--test loss" HARNESS="--ignored --nocapture million"
 
 race-test: ## slow, a minute: ten runs at once, 200 times
 	$(MAKE) test ARGS="--test race" HARNESS="--ignored --nocapture"
