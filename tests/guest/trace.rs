@@ -112,13 +112,13 @@ fn reads_told(events: &mut Events, counts: [usize; 3]) -> Vec<u64> {
     told.filter(|told| counts.contains(&usize::try_from(*told).unwrap())).collect()
 }
 
-fn tells_of_reads_while_it_is_asked_to(way: &str) {
+fn tells_of_reads_while_it_is_asked_to(ways: &[&str]) {
     guest(|s, kernel| {
-        let name = format!("read_{way}");
-        let report = s.apply(&format!("[object.reads]\npath = \"builtin:reads\"\nprograms.{name} = {{}}\n"));
-        if !kernel.is_whole() || (kernel == Kernel::V5_10 && way == "kprobe") {
+        let programs: String = ways.iter().map(|way| format!("programs.read_{way} = {{}}\n")).collect();
+        let report = s.apply(&format!("[object.reads]\npath = \"builtin:reads\"\n{programs}"));
+        if let Some(way) = ways.iter().find(|way| !kernel.is_whole() || kernel == Kernel::V5_10 && **way == "kprobe") {
             let report = report.exits(1);
-            assert_eq!(report.fault(&format!("program reads/{name}")).0, "kernel");
+            assert_eq!(report.fault(&format!("program reads/read_{way}")).0, "kernel");
             return;
         }
         report.exits(0);
@@ -129,7 +129,8 @@ fn tells_of_reads_while_it_is_asked_to(way: &str) {
         };
         assert_eq!(reads_told(&mut events, [4241, 4242, 4243]), [0; 0], "nobody asked");
         ask("1");
-        assert_eq!(reads_told(&mut events, [4251, 4252, 4253]), [4251, 4252, 4253]);
+        let each = [4251, 4252, 4253].map(|count| vec![count; ways.len()]).concat();
+        assert_eq!(reads_told(&mut events, [4251, 4252, 4253]), each);
         ask("0");
         assert_eq!(reads_told(&mut events, [4261, 4262, 4263]), [0; 0], "nobody asks any more");
     });
@@ -137,12 +138,17 @@ fn tells_of_reads_while_it_is_asked_to(way: &str) {
 
 #[test]
 fn reads_are_told_by_fentry() {
-    tells_of_reads_while_it_is_asked_to("fentry");
+    tells_of_reads_while_it_is_asked_to(&["fentry"]);
 }
 
 #[test]
 fn reads_are_told_by_kprobe() {
-    tells_of_reads_while_it_is_asked_to("kprobe");
+    tells_of_reads_while_it_is_asked_to(&["kprobe"]);
+}
+
+#[test]
+fn reads_are_told_by_both_at_once() {
+    tells_of_reads_while_it_is_asked_to(&["fentry", "kprobe"]);
 }
 
 /// The programs of `builtin:trace`, in one of their two forms.
