@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .SILENT:
 .DEFAULT_GOAL := build
-.PHONY: build objects test-objects run test vm-test vm-units power-test fault-test race-test image sysext initramfs-test lint fuzz fuzz-min
+.PHONY: build objects test-objects run test vm-test vm-units power-test fault-test loss-test race-test image sysext initramfs-test lint fuzz fuzz-min
 .PHONY: bench install deb rpm package-test clean help
 MAKEFLAGS += --no-print-directory
 
@@ -33,7 +33,7 @@ objects:
 	need build
 	step ebpf "Building the eBPF objects with $$toolchain" ebpf build
 	mkdir -p target/ebpf
-	for name in edge trace; do
+	for name in edge trace reads; do
 		built=target/ebpf-build/bpfel-unknown-none/release/$$name object=target/ebpf/$$name.bpf.o
 		# Away with DWARF, and with the relocations of BTF that only a linker reads.
 		[[ $$object -nt $$built ]] || "$${objcopy[@]}" -g -R .rel.BTF -R .rel.BTF.ext "$$built" "$$object"
@@ -68,6 +68,9 @@ vm-test: build test-objects ## slow, ten minutes: each kernel of tests/vm booted
 fault-test: ## slow, half an hour: every system call of five runs killed and failing; SEED=1 EVERY=3 for a third, CASE=n for one
 	export FAULT_SEED=$(SEED) FAULT_EVERY=$(EVERY) FAULT_CASE=$(CASE)
 	$(MAKE) test ARGS="--test fault" HARNESS="--ignored --nocapture"
+
+loss-test: ## slow, half a minute: a million opens with a slow reader, each one told or counted as lost
+	$(MAKE) test ARGS="--test loss" HARNESS="--ignored --nocapture million"
 
 race-test: ## slow, a minute: ten runs at once, 200 times
 	$(MAKE) test ARGS="--test race" HARNESS="--ignored --nocapture"

@@ -5,7 +5,15 @@ mod common;
 
 use std::{fs::File, process::Command};
 
-use common::{LIVE, Value, binary, ok, ring::Ring, sandbox, trace::Call, wait_for};
+use common::{
+    LIVE, Value, binary,
+    events::{RING, Record},
+    ok,
+    ring::Ring,
+    sandbox,
+    trace::Call,
+    wait_for,
+};
 
 /// Bars of the product: what it may weigh.
 const MOST_BYTES: u64 = 700 * 1024;
@@ -20,11 +28,14 @@ fn the_embedded_default_is_healthy_and_bpftool_agrees() {
         for (id, kind, path) in [
             ("program edge/xdp_main", "prog", "edge/progs/xdp_main"),
             ("program trace/trace_openat", "prog", "trace/progs/trace_openat"),
+            ("program trace/trace_exec", "prog", "trace/progs/trace_exec"),
+            ("program trace/trace_exit", "prog", "trace/progs/trace_exit"),
             ("map edge/counters", "map", "edge/maps/counters"),
             ("map trace/events", "map", "trace/maps/events"),
             ("map trace/drops", "map", "trace/maps/drops"),
             ("map trace/.rodata", "map", "trace/maps/_2erodata"),
             ("link trace/trace_openat", "link", "trace/links/trace_openat"),
+            ("link trace/trace_exit", "link", "trace/links/trace_exit"),
         ] {
             let shown = s.pinned(kind, &format!("{LIVE}/{path}"));
             assert_eq!(shown["id"].as_u64(), Some(report.kernel_id(id)), "{id}: {shown}");
@@ -46,14 +57,13 @@ fn the_embedded_default_is_healthy_and_bpftool_agrees() {
 fn events_of_opened_files_arrive_after_bpfboot_is_gone() {
     sandbox(|s| {
         s.bpfboot(&["apply"]).exits(0);
-        let mut ring = Ring::open(&format!("{LIVE}/trace/maps/events"), 256 * 1024);
+        let mut ring = Ring::open(&format!("{LIVE}/trace/maps/events"), RING);
         let marker = format!("/run/marker-{}", std::process::id());
         // One look at the mark, then at most a buffer full of what the rest of the machine opens.
         let _ = File::open(&marker);
         wait_for("the event of our own open", || {
-            while let Some(event) = ring.next() {
-                let (pid, name) = (u32::from_ne_bytes(event[8..12].try_into().unwrap()), &event[32..]);
-                if name.starts_with(marker.as_bytes()) && pid == std::process::id() {
+            while let Some(event) = ring.next().map(Record) {
+                if event.by(std::process::id()) && event.opens(&marker) {
                     return Some(());
                 }
             }

@@ -1,4 +1,4 @@
-//! What both objects share.
+//! What the objects share.
 #![no_std]
 
 use aya_ebpf::bindings::bpf_map_type::BPF_MAP_TYPE_RINGBUF;

@@ -22,8 +22,9 @@ use crate::{
 const FILE_MAX: u64 = 16 << 20;
 
 /// The embedded objects, packed by build.rs.
-static BUILTIN: [(&str, &[u8]); 2] = [
+static BUILTIN: [(&str, &[u8]); 3] = [
     ("edge", include_bytes!(concat!(env!("OUT_DIR"), "/edge.lz4"))),
+    ("reads", include_bytes!(concat!(env!("OUT_DIR"), "/reads.lz4"))),
     ("trace", include_bytes!(concat!(env!("OUT_DIR"), "/trace.lz4"))),
 ];
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, process::Command};
 
 use crate::{
-    common::{LIVE, Report, Sandbox, Value, machine, net::xdp, ok, ring::Ring, say, wait_for},
+    common::{LIVE, Report, Sandbox, Value, events::Events, machine, net::xdp, ok, say, wait_for},
     kernels::Kernel,
 };
 
@@ -80,9 +80,9 @@ fn booted_with_systemd_everything_is_up_before_the_network() {
     let alive = all_alive(&s, &report);
     let expected = match kernel {
         // The tracepoint program is loaded and pinned, and has no link.
-        Kernel::V5_10 => [("link", 4), ("map", 6), ("prog", 5)],
+        Kernel::V5_10 => [("link", 4), ("map", 10), ("prog", 5)],
         Kernel::Uml => [("link", 1), ("map", 1), ("prog", 1)],
-        _ => [("link", 8), ("map", 6), ("prog", 8)],
+        _ => [("link", 17), ("map", 10), ("prog", 17)],
     };
     assert_eq!(alive, BTreeMap::from(expected));
     counts_packets(&s, kernel);
@@ -129,10 +129,10 @@ fn counts_packets(s: &Sandbox, kernel: Kernel) {
 }
 
 fn sees_files() {
-    let mut ring = Ring::open(&format!("{LIVE}/trace/maps/events"), 256 * 1024);
-    while ring.next().is_some() {}
+    let mut events = Events::open(&format!("{LIVE}/trace/maps/events"));
     wait_for("the event of our own open", || {
         let _ = fs::File::open("/run/a-file-that-is-not-there");
-        std::iter::from_fn(|| ring.next()).find(|event| event[32..].starts_with(b"/run/a-file-that-is-not-there"))
+        events.read();
+        events.seen.iter().find(|event| event.opens("/run/a-file-that-is-not-there")).map(|_| ())
     });
 }

@@ -1,7 +1,14 @@
-//! Programs on kernel functions and LSM hooks: attached, they see each call, and after undo none.
+//! Programs on kernel functions and LSM hooks: attached, they see each call, and after undo none. And what the embedded
+//! objects tell, on each kernel by the programs that it can take.
+
+use std::{fs::File, io::Read as _, mem::offset_of, os::unix::process::ExitStatusExt, process::Command};
 
 use crate::{
-    common::{LIVE, Sandbox, object},
+    common::{
+        LIVE, Sandbox,
+        events::{Events, Exec, Exit, Kind, Read},
+        object,
+    },
     guest,
     kernels::Kernel,
 };
@@ -90,4 +97,92 @@ fn an_fexit_program_sees_each_return() {
 #[test]
 fn an_lsm_program_sees_each_question() {
     sees_each_call("lsm");
+}
+
+/// Reads, and gives which of them were told.
+fn reads_told(events: &mut Events, counts: [usize; 3]) -> Vec<u64> {
+    let mut zero = File::open("/dev/zero").unwrap();
+    for count in counts {
+        assert_eq!(zero.read(&mut vec![0; count]).unwrap(), count);
+    }
+    events.seen.clear();
+    events.read();
+    let ours = events.seen.iter().filter(|record| record.by(std::process::id()) && record.is(Kind::Read));
+    let told = ours.map(|record| record.u64(offset_of!(Read, count)));
+    told.filter(|told| counts.contains(&usize::try_from(*told).unwrap())).collect()
+}
+
+fn tells_of_reads_while_it_is_asked_to(ways: &[&str]) {
+    guest(|s, kernel| {
+        let programs: String = ways.iter().map(|way| format!("programs.read_{way} = {{}}\n")).collect();
+        let report = s.apply(&format!("[object.reads]\npath = \"builtin:reads\"\n{programs}"));
+        if let Some(way) = ways.iter().find(|way| !kernel.is_whole() || kernel == Kernel::V5_10 && **way == "kprobe") {
+            let report = report.exits(1);
+            assert_eq!(report.fault(&format!("program reads/read_{way}")).0, "kernel");
+            return;
+        }
+        report.exits(0);
+        let mut events = Events::open(&format!("{LIVE}/reads/maps/events"));
+        let settings = format!("{LIVE}/reads/maps/settings");
+        let ask = |read: &str| {
+            s.bpftool(&["map", "update", "pinned", &settings, "key", "0", "0", "0", "0", "value", read, "0", "0", "0"])
+        };
+        assert_eq!(reads_told(&mut events, [4241, 4242, 4243]), [0; 0], "nobody asked");
+        ask("1");
+        let each = [4251, 4252, 4253].map(|count| vec![count; ways.len()]).concat();
+        assert_eq!(reads_told(&mut events, [4251, 4252, 4253]), each);
+        ask("0");
+        assert_eq!(reads_told(&mut events, [4261, 4262, 4263]), [0; 0], "nobody asks any more");
+    });
+}
+
+#[test]
+fn reads_are_told_by_fentry() {
+    tells_of_reads_while_it_is_asked_to(&["fentry"]);
+}
+
+#[test]
+fn reads_are_told_by_kprobe() {
+    tells_of_reads_while_it_is_asked_to(&["kprobe"]);
+}
+
+#[test]
+fn reads_are_told_by_both_at_once() {
+    tells_of_reads_while_it_is_asked_to(&["fentry", "kprobe"]);
+}
+
+/// The programs of `builtin:trace`, in one of their two forms.
+fn tells_what_processes_do(programs: &[&str], whole: bool) {
+    guest(|s, kernel| {
+        let programs: String = programs.iter().map(|name| format!("programs.{name} = {{}}\n")).collect();
+        let config = format!("[mounts]\ntracefs = true\n[object.trace]\npath = \"builtin:trace\"\n{programs}");
+        if !kernel.is_whole() || (whole && kernel == Kernel::V5_10) {
+            return;
+        }
+        s.apply(&config).exits(0);
+        let mut events = Events::open(&format!("{LIVE}/trace/maps/events"));
+        for script in ["exit 7", "kill -TERM $$", "ulimit -c 0; kill -SEGV $$", "kill -KILL $$"] {
+            let mut child = Command::new("/bin/sh").args(["-c", script]).spawn().unwrap();
+            let (pid, status) = (child.id(), child.wait().unwrap().into_raw());
+            let exit = events.find("the exit", |record| record.by(pid) && record.is(Kind::Exit));
+            assert_eq!(exit.u32(offset_of!(Exit, status)).cast_signed(), status, "{script}");
+            assert!(exit.u64(offset_of!(Exit, duration)) > 0, "{script}");
+            let exec = events.find("the exec", |record| record.by(pid) && record.is(Kind::Exec));
+            let line = if whole { format!("/bin/sh\0-c\0{script}\0") } else { String::new() };
+            assert_eq!(String::from_utf8_lossy(&exec.0[offset_of!(Exec, line)..]), line);
+        }
+        File::open("/run/no-such-file").unwrap_err();
+        events.find("the open", |record| record.by(std::process::id()) && record.opens("/run/no-such-file"));
+    });
+}
+
+#[test]
+fn what_processes_do_is_told_with_all_that_a_new_kernel_gives() {
+    let notes = ["trace_exit", "note_exit", "note_exit_group", "note_sent", "note_signal"];
+    tells_what_processes_do(&[&["trace_openat", "trace_openat2", "trace_exec"], &notes[..]].concat(), true);
+}
+
+#[test]
+fn what_processes_do_is_told_by_raw_tracepoints_on_every_kernel() {
+    tells_what_processes_do(&["sys_enter_raw", "exec_raw", "trace_exit", "note_sent", "note_signal"], false);
 }
