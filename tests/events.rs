@@ -152,12 +152,14 @@ fn without_anything_to_read_it_says_what_to_do() {
         let path = s.config("none.toml", TRACE);
         let ran = s.bpfboot(&["-c", path.to_str().unwrap(), "events"]);
         assert_eq!(ran.code, Some(1));
-        for told in ["events of trace: open /sys/fs/bpf/bpfboot/live/trace/maps/events: ", "ENOENT", "bpfboot apply"] {
+        for told in
+            ["events of trace: open /sys/fs/bpf/bpfboot/live/trace/maps/events: ", "ENOENT", "mend: bpfboot apply"]
+        {
             assert!(ran.stderr.contains(told), "{told} is not in {}", ran.stderr);
         }
         let path = s.config("other.toml", "");
         let ran = s.bpfboot(&["-c", path.to_str().unwrap(), "events"]);
-        assert!(ran.code == Some(1) && ran.stderr.contains("they come from builtin objects"), "{}", ran.stderr);
+        assert!(ran.code == Some(1) && ran.stderr.contains("events come from builtin objects"), "{}", ran.stderr);
     });
 }
 

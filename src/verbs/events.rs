@@ -37,21 +37,26 @@ pub fn events(config: &Config, options: &Options, kinds: &[Kind]) -> Health {
     for object in builtin {
         match Source::open(&live, &object.name) {
             Ok(source) => sources.push(source),
-            Err(fault) => complain(&format!("bpfboot: events of {}: {}\n", object.name, clean(&fault.to_string()))),
+            Err(fault) => refused(&format!("events of {}", object.name), &fault),
         }
     }
     if sources.is_empty() {
-        complain(
-            "bpfboot: there is nothing to read events from; they come from builtin objects, after bpfboot apply\n",
-        );
+        complain("bpfboot: no ring buffer to read from: events come from builtin objects, once they are loaded\n");
         return Health::Failed;
     }
     if let Err(fault) = privilege::drop_all() {
-        complain(&format!("bpfboot: {}\n", clean(&fault.to_string())));
+        refused("events", &fault);
         return Health::Failed;
     }
     follow(&mut sources, kinds, options.shape == Shape::Json);
     Health::Healthy
+}
+
+fn refused(what: &str, fault: &Fault) {
+    complain(&format!("bpfboot: {what}: {}\n", clean(&fault.to_string())));
+    if !fault.mend.is_empty() {
+        complain(&format!("  mend: {}\n", clean(&fault.mend)));
+    }
 }
 
 /// One ring buffer.
@@ -111,7 +116,9 @@ fn follow(sources: &mut [Source], kinds: &[Kind], json: bool) {
     let rings: Vec<_> = sources.iter().map(|source| source.ring.as_fd().try_clone_to_owned()).collect();
     let mut watch = Watch::new(rings.iter().flatten().map(AsFd::as_fd));
     let mut listened = true;
-    while listened && !process::stop_requested() {
+    loop {
+        // Asked before: what was written until then is still told.
+        let last = process::stop_requested();
         for source in sources.iter_mut() {
             let Source { object, ring, read, .. } = source;
             listened &= ring.take(&mut |record| {
@@ -128,9 +135,10 @@ fn follow(sources: &mut [Source], kinds: &[Kind], json: bool) {
             }
         }
         listened &= tell(&mut out);
-        if listened {
-            watch.wait(LOOK_AGAIN);
+        if last || !listened {
+            break;
         }
+        watch.wait(LOOK_AGAIN);
     }
     for source in sources.iter_mut() {
         let (dropped, read) = (source.dropped(), Some(source.read));
