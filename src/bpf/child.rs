@@ -80,7 +80,9 @@ pub struct Work<'a> {
     pub opened: Option<Opened>,
     /// What is known of it so far.
     pub record: Record,
-    /// How long its opening and each of its loaded programs took. A program that is not here failed.
+    /// How long its opening took.
+    pub opening: Duration,
+    /// How long the load of each of its programs took that was tried.
     pub took: Table<PinName, Duration>,
     /// A program that the object cannot do without failed.
     pub lost: bool,
@@ -116,7 +118,7 @@ pub fn run(plan: &BpfPlan, without: &[String], machine: Machine, out: &Out) -> R
         let job = &work.plan.job;
         if work.lost {
             left(job, store, outside, out)?;
-        } else if let Err(fault) = finish(&mut work, store, outside, out) {
+        } else if let Err(fault) = finish(&mut work, store, &kernel_btf, out) {
             give_up_on(job, store, outside, fault, out)?;
         }
     }
@@ -136,13 +138,13 @@ fn begin<'a>(
     let start = Instant::now();
     let opened = store.stage().make(&job.name).and_then(|()| match &plan.found.how {
         How::Keep(record) => carry(store, &job.name, record).map(|()| (None, record.clone())),
-        How::Load(_) => open(job, store, machine, btf)
-            .map(|opened| (Some(opened), Record { spec: job.spec.clone(), ..Record::default() })),
+        How::Load(_) => open(job, store, machine, btf).map(|opened| {
+            (Some(opened), Record { spec: job.spec.clone(), refused: job.refused.clone(), ..Record::default() })
+        }),
     });
     match opened {
         Ok((opened, record)) => {
-            let took = Table::from_iter([(job.name.clone(), start.elapsed())]);
-            Ok(Some(Work { plan, opened, record, took, lost: false }))
+            Ok(Some(Work { plan, opened, record, opening: start.elapsed(), took: Table::default(), lost: false }))
         }
         Err(fault) => give_up_on(job, store, btf.outside, Object(fault, start), out).map(|()| None),
     }

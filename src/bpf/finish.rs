@@ -10,9 +10,11 @@ use super::{
     attach,
     child::{Object, Out, Work, carry_pin},
     fault::of_pin,
+    generation::remove,
     job::{Job, ProgramJob, mode_word, target},
     layout::Layout,
-    open::Opened,
+    load::load_one,
+    open::{KernelBtf, Opened},
     outside::Outside,
     proof::{How, XdpHow, XdpPlan},
     record::{LinkRecord, Record},
@@ -20,7 +22,7 @@ use super::{
     wire::Event,
 };
 use crate::{
-    config::{AttachWish, PinName},
+    config::{AttachWish, PinName, Table},
     error::{Cause, Fault},
     sys::bpf,
 };
@@ -29,6 +31,7 @@ use crate::{
 struct Finish<'a> {
     job: &'a Job,
     store: &'a Store,
+    btf: &'a KernelBtf<'a>,
     outside: &'a Outside,
     /// What was loaded; `None` when it is carried over.
     opened: Option<&'a Opened>,
@@ -36,40 +39,56 @@ struct Finish<'a> {
     made: Vec<OwnedFd>,
     out: &'a Out,
     record: &'a mut Record,
+    /// How long each program took that was tried.
+    took: &'a mut Table<PinName, Duration>,
+    /// The links of a program that may yet give way to another.
+    links: Vec<(LinkRecord, Event)>,
 }
 
 /// Pins what was loaded, fills program arrays, attaches, and writes the record.
 ///
 /// # Errors
 /// What made the object unusable; an optional program or attachment that fails is only reported.
-pub fn finish(work: &mut Work<'_>, store: &Store, outside: &Outside, out: &Out) -> Result<(), Object> {
+pub fn finish(work: &mut Work<'_>, store: &Store, btf: &KernelBtf<'_>, out: &Out) -> Result<(), Object> {
     let start = Instant::now();
     let failed = |fault| Object(fault, start);
     let job = &work.plan.job;
     // Descriptors of pinned things are let go by _exit, not here: closing is work nobody waits for.
     let opened = mem::ManuallyDrop::new(work.opened.take());
     let opened = opened.as_ref();
-    let mut finish = Finish { job, store, outside, opened, made: Vec::new(), out, record: &mut work.record };
+    let mut finish = Finish {
+        job,
+        store,
+        btf,
+        outside: btf.outside,
+        opened,
+        made: Vec::new(),
+        out,
+        record: &mut work.record,
+        took: &mut work.took,
+        links: Vec::new(),
+    };
     if let Some(opened) = opened {
         finish.keep_maps(opened).map_err(failed)?;
-        fill_program_arrays(job, opened).map_err(failed)?;
+        // A handler that is optional and failed leaves its slot empty: the tail call falls through.
+        opened.loaded.iter().try_for_each(|(name, fd)| finish.put_into_arrays(name, fd.as_fd())).map_err(failed)?;
         for program in &job.programs {
-            if let Some(took) = work.took.get(&program.name).copied() {
-                finish.pin_and_attach(program, took, opened).map_err(failed)?;
+            if let Some(fd) = opened.loaded.get(&program.name) {
+                finish.pin_and_attach(program, fd.as_fd()).map_err(failed)?;
             }
         }
         let why = match &work.plan.found.how {
             How::Load(why) => why.clone(),
             How::Keep(_) => String::new(),
         };
-        let (sha256, took) = (job.sha256(), work.took.get(&job.name).copied().unwrap_or_default());
+        let sha256 = job.sha256();
         let now = format!("sha256 {}", sha256.get(..16).unwrap_or_default());
         out.done(
             format!("object {}", job.name),
             now,
             why,
-            took,
-            &[("sha256", sha256), ("confined", outside.walls.clone())],
+            work.opening,
+            &[("sha256", sha256), ("confined", btf.outside.walls.clone())],
         );
     }
     finish.record.links.retain(|link| !link.target.starts_with("xdp "));
@@ -80,23 +99,6 @@ pub fn finish(work: &mut Work<'_>, store: &Store, outside: &Outside, out: &Out) 
         finish.made.iter().for_each(|link| drop(bpf::detach_link(link.as_fd())));
         failed(fault)
     })
-}
-
-fn fill_program_arrays(job: &Job, opened: &Opened) -> Result<(), Fault> {
-    for (name, wish) in &job.maps {
-        let Some(array) = opened.maps.iter().find(|map| map.name.as_str() == name) else { continue };
-        for (index, program) in &wish.programs {
-            let handler = opened.loaded.iter().find(|(name, _)| name.as_str() == program);
-            // A handler that is optional and failed leaves its slot empty: the tail call falls through.
-            let Some((_, handler)) = handler else { continue };
-            let number = handler.as_raw_fd().to_ne_bytes();
-            bpf::write_entry(array.fd.as_fd(), &index.to_ne_bytes(), &number).map_err(|e| {
-                Fault::io(Cause::Map, format!("map {name}: put program {program} at index {index}"), &e)
-                    .mend("is it a program array, large enough, and are its programs all of one kind?")
-            })?;
-        }
-    }
-    Ok(())
 }
 
 impl Finish<'_> {
@@ -117,14 +119,44 @@ impl Finish<'_> {
         Ok(())
     }
 
-    fn pin_and_attach(&mut self, program: &ProgramJob, took: Duration, opened: &Opened) -> Result<(), Fault> {
+    /// Puts a program behind each index that names it, or names what it is used instead of.
+    fn put_into_arrays(&self, program: &PinName, fd: BorrowedFd<'_>) -> Result<(), Fault> {
+        for (name, wish) in &self.job.maps {
+            let array = self.opened.iter().flat_map(|opened| &opened.maps).find(|map| map.name.as_str() == name);
+            let Some(array) = array else { continue };
+            let is_its = |named: &str| self.job.stands_for(named, &self.record.refused) == program.as_str();
+            for (index, _) in wish.programs.iter().filter(|(_, named)| is_its(named)) {
+                let number = fd.as_raw_fd().to_ne_bytes();
+                bpf::write_entry(array.fd.as_fd(), &index.to_ne_bytes(), &number).map_err(|e| {
+                    Fault::io(Cause::Map, format!("map {name}: put program {program} at index {index}"), &e)
+                        .mend("is it a program array, large enough, and are its programs all of one kind?")
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Pins a program and attaches it; where it cannot be attached, the next of its alternatives.
+    fn pin_and_attach(&mut self, program: &ProgramJob, fd: BorrowedFd<'_>) -> Result<(), Fault> {
         let (start, job) = (Instant::now(), self.job);
         let in_program = |fault: Fault| fault.about(format_args!("program {}", program.name));
-        let Some(fd) = opened.loaded.get(&program.name).map(AsFd::as_fd) else { return Ok(()) };
         let path = self.store.stage().pin(&job.name, Shelf::Progs, &program.name);
         bpf::pin(fd, &path).map_err(|e| in_program(of_pin(&e, &path)))?;
         let identity = bpf::program_identity(fd)
             .map_err(|e| in_program(Fault::io(Cause::Pin, format!("look at {}", path.display()), &e)))?;
+        let took = self.took.get(&program.name).copied().unwrap_or_default() + start.elapsed();
+        let attached = program.attach.iter().try_for_each(|wish| self.attach_tracing(program, wish, fd));
+        if let Err(fault) = &attached
+            && let Some(next) = job.refuse(&program.name, fault, self.record, self.out)
+        {
+            self.links.clear();
+            let links = program.attach.iter().flat_map(|wish| program.link_names(wish));
+            for link in links.filter_map(|name| name.parse().ok()) {
+                remove(&self.store.stage().pin(&job.name, Shelf::Links, &link))?;
+            }
+            remove(&path)?;
+            return self.fall_back_on(next);
+        }
         self.record.programs.push((program.name.clone(), identity));
         let facts = [
             ("kind", program.kind.word().to_owned()),
@@ -132,12 +164,43 @@ impl Finish<'_> {
             ("tag", identity.tag()),
             ("verified_instructions", identity.verified_instructions.to_string()),
         ];
-        let attached = !program.attach.is_empty() || job.xdp.iter().any(|xdp| xdp.program == program.name);
-        let note = if attached { "" } else { program.kind.only_pinned() };
+        let is_attached = !program.attach.is_empty() || job.xdp.iter().any(|xdp| xdp.program == program.name);
+        let mut note = job.instead(&program.name, &self.record.refused);
+        if !is_attached {
+            note += if note.is_empty() { "" } else { "; " };
+            note += program.kind.only_pinned();
+        }
         let now = format!("{} id {} tag {}", program.kind.word(), identity.id, identity.tag());
-        let id = format!("program {}/{}", job.name, program.name);
-        self.out.done(id, now, note.into(), took + start.elapsed(), &facts);
-        program.attach.iter().try_for_each(|wish| self.attach_tracing(program, wish, fd).map_err(in_program))
+        self.out.done(format!("program {}/{}", job.name, program.name), now, note, took, &facts);
+        for (link, event) in self.links.drain(..) {
+            self.out.send(&event);
+            self.record.links.push(link);
+        }
+        attached.map_err(in_program)
+    }
+
+    /// Loads, pins and attaches what is to be used instead of a program that could not be attached.
+    fn fall_back_on(&mut self, program: &ProgramJob) -> Result<(), Fault> {
+        let Some(opened) = self.opened.filter(|_| !self.took.contains_key(&program.name)) else { return Ok(()) };
+        let (start, id) = (Instant::now(), format!("program {}/{}", self.job.name, program.name));
+        self.out.send(&Event::Begin(id.clone()));
+        let loaded = load_one(program, opened, self.btf, &mut Vec::new());
+        self.took.insert(program.name.clone(), start.elapsed());
+        match loaded {
+            Ok(fd) => {
+                let fd = mem::ManuallyDrop::new(fd);
+                self.put_into_arrays(&program.name, fd.as_fd())?;
+                self.pin_and_attach(program, fd.as_fd())
+            }
+            Err(fault) => match self.job.refuse(&program.name, &fault, self.record, self.out) {
+                Some(next) => self.fall_back_on(next),
+                None if program.optional => {
+                    self.out.failed(id, true, start, fault);
+                    Ok(())
+                }
+                None => Err(fault.about(format_args!("program {}", program.name))),
+            },
+        }
     }
 
     fn attach_tracing(&mut self, program: &ProgramJob, wish: &AttachWish, fd: BorrowedFd<'_>) -> Result<(), Fault> {
@@ -157,13 +220,18 @@ impl Finish<'_> {
         match attached {
             Ok(()) => {
                 for link in links {
-                    let facts = [("id", link.id.to_string())];
-                    self.out.done(id(link.name.as_str()), place.clone(), String::new(), start.elapsed(), &facts);
-                    self.record.links.push(link);
+                    let event = Event::Done {
+                        id: id(link.name.as_str()),
+                        now: place.clone(),
+                        note: String::new(),
+                        took: start.elapsed(),
+                        facts: vec![("id".to_owned(), link.id.to_string())],
+                    };
+                    self.links.push((link, event));
                 }
                 Ok(())
             }
-            Err(fault) if program.optional => {
+            Err(fault) if program.optional && self.job.gives_way(&program.name, &fault).is_none() => {
                 self.out.failed(first, true, start, fault);
                 Ok(())
             }

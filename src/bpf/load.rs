@@ -52,26 +52,46 @@ type Loaded = (PinName, PinName, Duration, Result<OwnedFd, Fault>);
 /// # Errors
 /// [`GaveUp`] when a required program failed; it was reported.
 pub fn load_programs(works: &mut [Work<'_>], btf: &KernelBtf<'_>, out: &Out) -> Result<(), GaveUp> {
-    let mut queue = Vec::new();
-    for work in works.iter() {
-        let Some(opened) = &work.opened else { continue };
-        let job = &work.plan.job;
-        queue.extend(job.programs.iter().map(|program| Load { job: program, object: &job.name, opened }));
+    // Once for the first choices, and again as long as one of them gave way to another.
+    loop {
+        let queue = next_in_line(works);
+        if queue.is_empty() {
+            return Ok(());
+        }
+        let threads = process::usable_cpus().min(queue.len());
+        let results = load_all(queue, threads, btf, out);
+        settle(results, works, out)?;
     }
-    let threads = process::usable_cpus().min(queue.len());
-    let results = load_all(queue, threads, btf, out);
+}
+
+/// The programs that are wanted and were not tried yet.
+fn next_in_line<'w>(works: &'w [Work<'_>]) -> Vec<Load<'w>> {
+    let mut queue = Vec::new();
+    for work in works.iter().filter(|work| !work.lost) {
+        let (Some(opened), job) = (&work.opened, &work.plan.job) else { continue };
+        let untried = job.programs.iter().filter(|program| !work.took.contains_key(&program.name));
+        let wanted = untried.filter(|program| job.wants(&program.name, &work.record.refused));
+        queue.extend(wanted.map(|program| Load { job: program, object: &job.name, opened }));
+    }
+    queue
+}
+
+/// Takes note of what became of each program.
+fn settle(results: Vec<Loaded>, works: &mut [Work<'_>], out: &Out) -> Result<(), GaveUp> {
     let mut gave_up = false;
     for (object, name, took, result) in results {
         let Some(work) = works.iter_mut().find(|work| work.plan.job.name == object) else { continue };
-        let alone = work.plan.job.program(&name).is_some_and(|program| program.optional);
-        let optional = work.plan.job.optional || alone;
+        let job = &work.plan.job;
+        let alone = job.program(&name).is_some_and(|program| program.optional);
+        let optional = job.optional || alone;
+        work.took.insert(name.clone(), took);
         match result {
             Ok(fd) => {
-                work.took.insert(name.clone(), took);
                 if let Some(opened) = &mut work.opened {
                     opened.loaded.insert(name, fd);
                 }
             }
+            Err(fault) if job.refuse(&name, &fault, &mut work.record, out).is_some() => {}
             Err(fault) => {
                 gave_up |= !optional;
                 work.lost |= !alone;
@@ -92,7 +112,7 @@ fn load_all(queue: Vec<Load<'_>>, threads: usize, btf: &KernelBtf<'_>, out: &Out
         while let Some(load) = next() {
             let (object, name, start) = (load.object.clone(), load.job.name.clone(), Instant::now());
             out.send(&Event::Begin(format!("program {object}/{name}")));
-            let result = load_one(load, btf, &mut log);
+            let result = load_one(load.job, load.opened, btf, &mut log);
             results.lock().unwrap_or_else(PoisonError::into_inner).push((object, name, start.elapsed(), result));
         }
     };
@@ -106,8 +126,11 @@ fn load_all(queue: Vec<Load<'_>>, threads: usize, btf: &KernelBtf<'_>, out: &Out
     results.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn load_one(load: Load<'_>, btf: &KernelBtf<'_>, log: &mut Vec<u8>) -> Result<OwnedFd, Fault> {
-    let Load { job, opened, .. } = load;
+/// Loads one program. `log` is room for the verifier's.
+///
+/// # Errors
+/// What [`of_load`] and [`of_no_target`] say.
+pub fn load_one(job: &ProgramJob, opened: &Opened, btf: &KernelBtf<'_>, log: &mut Vec<u8>) -> Result<OwnedFd, Fault> {
     let name = job.name.as_str();
     let (program, function) = look_up(&opened.object, job)
         .ok_or_else(|| Fault::new(Cause::Object, format!("aya cannot load section {:?}", job.section)))?;

@@ -6,7 +6,10 @@
 
 use std::{fs, os::unix::fs::symlink, path::Path};
 
-use super::generation::{Shelf, entries, exists, remove, remove_dir, unseen};
+use super::{
+    choice::Refused,
+    generation::{Shelf, entries, exists, remove, remove_dir, unseen},
+};
 use crate::{
     config::PinName,
     error::{Cause, Fault},
@@ -30,6 +33,8 @@ pub struct Record {
     pub maps: Vec<(PinName, MapIdentity)>,
     /// Its links.
     pub links: Vec<LinkRecord>,
+    /// Its programs that others are used instead of.
+    pub refused: Vec<Refused>,
 }
 
 /// One link of an object.
@@ -125,6 +130,9 @@ impl Record {
         for link in &self.links {
             out += &format!("l\t{}\t{}\t{}\t{}\n", link.name, link.id, link.program, link.target);
         }
+        for (name, why) in &self.refused {
+            out += &format!("r\t{name}\t{why}\n");
+        }
         out + END.trim_start()
     }
 
@@ -153,6 +161,7 @@ impl Record {
                     let target = fields.next()?.to_owned();
                     record.links.push(LinkRecord { name, id, program, target });
                 }
+                "r" => record.refused.push((name, fields.next()?.to_owned())),
                 _ => return None,
             }
         }
@@ -184,6 +193,7 @@ mod tests {
                 program: "p".parse().unwrap(),
                 target: "xdp eth0.100 native".into(),
             }],
+            refused: vec![("q".parse().unwrap(), "attach to vfs_read: Invalid argument (EINVAL)".into())],
         }
     }
 
