@@ -6,12 +6,15 @@
 use std::{
     fs::{self, File},
     io::Write,
+    mem,
     path::Path,
+    slice,
     sync::{Mutex, OnceLock},
     time::{Duration, Instant},
 };
 
 use super::{
+    choice::Refused,
     finish::finish,
     generation::{entries, remove, remove_dir},
     job::Job,
@@ -62,6 +65,13 @@ impl Out {
         self.send(&Event::Failed { id, optional, took: start.elapsed(), fault });
     }
 
+    /// Notes and tells that a program gives way to another.
+    pub fn refused(&self, object: &PinName, refused: Refused, record: &mut Record) {
+        let (id, why) = refused.line(object);
+        self.send(&Event::Skipped { id, why });
+        record.refused.push(refused);
+    }
+
     /// Tells that an item is there.
     pub fn done(&self, id: String, now: String, note: String, took: Duration, facts: &[(&str, String)]) {
         let facts = facts.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
@@ -82,8 +92,8 @@ pub struct Work<'a> {
     pub record: Record,
     /// How long its opening took.
     pub opening: Duration,
-    /// How long the load of each of its programs took that was tried.
-    pub took: Table<PinName, Duration>,
+    /// Its programs whose load was tried; how long that took, until it is told.
+    pub took: Table<PinName, Option<Duration>>,
     /// A program that the object cannot do without failed.
     pub lost: bool,
 }
@@ -114,12 +124,21 @@ pub fn run(plan: &BpfPlan, without: &[String], machine: Machine, out: &Out) -> R
         works.extend(begin(plan, store, machine, &kernel_btf, out)?);
     }
     load_programs(&mut works, &kernel_btf, out)?;
-    for mut work in works {
+    for work in works {
+        // Descriptors of pinned things are let go by _exit, not here: closing is work nobody waits for.
+        let mut work = mem::ManuallyDrop::new(work);
         let job = &work.plan.job;
-        if work.lost {
-            left(job, store, outside, out)?;
-        } else if let Err(fault) = finish(&mut work, store, &kernel_btf, out) {
-            give_up_on(job, store, outside, fault, out)?;
+        let mut finished = Ok(false);
+        while !work.lost && finished.as_ref().is_ok_and(|done| !done) {
+            finished = finish(&mut work, store, outside, out);
+            if let Ok(false) = finished {
+                load_programs(slice::from_mut(&mut work), &kernel_btf, out)?;
+            }
+        }
+        match finished {
+            Err(fault) => give_up_on(job, store, outside, fault, out)?,
+            Ok(_) if work.lost => left(job, store, outside, out)?,
+            Ok(_) => {}
         }
     }
     out.send(&Event::End);

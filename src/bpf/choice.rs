@@ -1,114 +1,66 @@
 //! Which programs of an object are taken, and of alternatives, which one: the first that this kernel can take.
 //!
-//! What was refused is all that needs to be known of a choice: it is noted in the object's [`Record`] as it happens.
+//! What was refused is all that needs to be known of a choice. It is noted in the object's record as it happens, so that
+//! later runs know it, too.
 
 use super::{
-    child::Out,
     elf::{ProgramShape, Shape},
-    job::{Job, ProgramJob, XdpJob, absent, target},
+    job::{ProgramJob, XdpJob, absent, target},
     kind::Kind,
-    record::Record,
-    wire::Event,
 };
 use crate::{
     config::{AttachWish, ObjectWish, PinName, ProgramWish, Table},
     error::{Cause, Fault},
 };
 
-/// A program that another is used instead of, and why.
-pub type Refused = (PinName, String);
+/// A program that another is used instead of.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Refused {
+    /// The program.
+    pub program: PinName,
+    /// The one to use instead, or to try.
+    pub next: PinName,
+    /// Why.
+    pub why: String,
+}
 
-impl Job {
-    /// Whether a program is to be there, once those in `refused` were.
-    pub fn wants(&self, program: &PinName, refused: &[Refused]) -> bool {
-        let is_refused = |name: &PinName| refused.iter().any(|(refused, _)| refused == name);
-        let mut lists = self.alternatives.iter().filter(|list| list.contains(program)).peekable();
-        let mut is_next = |list: &Vec<PinName>| list.iter().take_while(|name| *name != program).all(is_refused);
-        !is_refused(program) && (lists.peek().is_none() || lists.any(&mut is_next))
-    }
-
-    /// What to use instead of a program.
-    pub fn after(&self, program: &str) -> Option<&PinName> {
-        self.alternatives.iter().find_map(|list| list.iter().skip_while(|name| name.as_str() != program).nth(1))
-    }
-
-    /// What is used where the configuration names a program.
-    pub fn stands_for<'j>(&'j self, mut program: &'j str, refused: &[Refused]) -> &'j str {
-        while refused.iter().any(|(name, _)| name.as_str() == program)
-            && let Some(next) = self.after(program)
-        {
-            program = next.as_str();
-        }
-        program
-    }
-
-    /// What a program is used instead of, and why; empty for a first choice.
-    pub fn instead(&self, program: &PinName, refused: &[Refused]) -> String {
-        let passed_over = refused.iter().filter(|(name, _)| self.after(name.as_str()) == Some(program));
-        passed_over.map(|(name, why)| format!("instead of {name}: {why}")).collect::<Vec<_>>().join("; ")
-    }
-
-    /// What the report says of a refused program: the item, and why it was passed over.
-    pub fn passed_over(&self, (name, why): &Refused) -> (String, String) {
-        let next = self.after(name.as_str()).map_or("", PinName::as_str);
-        (format!("program {}/{name}", self.name), format!("not here: {why}; instead: {next}"))
-    }
-
-    /// Refuses what is known to be impossible here, as far as it would be the next to try.
-    pub fn refuse_known(&mut self, impossible: &dyn Fn(&ProgramJob, &Self) -> Option<Fault>) {
-        for list in &self.alternatives {
-            let but_the_last = list.iter().rev().skip(1).rev();
-            let known =
-                but_the_last.map_while(|name| Some((name.clone(), impossible(self.program(name)?, self)?.to_string())));
-            self.refused.extend(known.collect::<Vec<_>>());
-        }
-        let refused = &self.refused;
-        self.programs.retain(|program| !refused.iter().any(|(name, _)| *name == program.name));
-    }
-
-    /// Whether the fault of a program leaves another to try.
-    pub fn gives_way(&self, program: &PinName, fault: &Fault) -> Option<&ProgramJob> {
-        // What bpffs refuses says nothing of the program.
-        if fault.cause == Cause::Pin { None } else { self.program(self.after(program.as_str())?) }
-    }
-
-    /// Notes and tells that a program failed, if there is another to try: that one.
-    pub fn refuse(&self, program: &PinName, fault: &Fault, record: &mut Record, out: &Out) -> Option<&ProgramJob> {
-        let next = self.gives_way(program, fault)?;
-        let refused = (program.clone(), fault.to_string().replace(char::is_control, " "));
-        let (id, why) = self.passed_over(&refused);
-        out.send(&Event::Skipped { id, why });
-        record.refused.push(refused);
-        Some(next)
+impl Refused {
+    /// What the report says of it: the item, and why it was passed over.
+    pub fn line(&self, object: &PinName) -> (String, String) {
+        let Self { program, next, why } = self;
+        (format!("program {object}/{program}"), format!("not here: {why}; instead: {next}"))
     }
 }
 
-/// The lists of the configuration. One is optional when all in it are: each of its programs is then, else none.
-///
-/// # Errors
-/// A [`Cause::Attach`] fault: one of them is XDP on an interface, whose link would have to change its name.
-pub fn alternatives(
-    wish: &ObjectWish,
-    programs: &mut [ProgramJob],
-    xdp: &[XdpJob],
-) -> Result<Vec<Vec<PinName>>, Fault> {
-    let mut lists = Vec::new();
-    for names in &wish.alternatives {
-        let list: Vec<PinName> = names.iter().filter_map(|name| name.parse().ok()).collect();
-        let optional = programs.iter().filter(|program| list.contains(&program.name)).all(|program| program.optional);
-        for program in programs.iter_mut().filter(|program| list.contains(&program.name)) {
-            program.optional &= optional;
-        }
-        if let Some(attached) = xdp.iter().find(|xdp| list.contains(&xdp.program)) {
-            return Err(Fault::new(
-                Cause::Attach,
-                format!("program {} is one of alternatives, and those do not attach to interfaces", attached.program),
-            )
-            .mend("take its attach away, and after apply: bpfboot attach IFACE"));
-        }
-        lists.push(list);
+impl ProgramJob {
+    /// Whether it is to be there, once those in `refused` were.
+    pub fn is_wanted(&self, refused: &[Refused]) -> bool {
+        let named = |name: fn(&Refused) -> &PinName| refused.iter().any(|refused| *name(refused) == self.name);
+        !named(|refused| &refused.program) && (!self.reserve || named(|refused| &refused.next))
     }
-    Ok(lists)
+
+    /// `note`, and what it is used instead of.
+    pub fn note(&self, refused: &[Refused], mut note: String) -> String {
+        for Refused { program, why, .. } in refused.iter().filter(|refused| refused.next == self.name) {
+            note += if note.is_empty() { "" } else { "; " };
+            note += &format!("instead of {program}: {why}");
+        }
+        note
+    }
+
+    /// This program as one that gives way to its alternative, if it has one, because of a fault that has to do with it:
+    /// what bpffs refuses has not.
+    pub fn refused(&self, fault: &Fault) -> Option<Refused> {
+        let next = self.instead.clone().filter(|_| fault.cause != Cause::Pin)?;
+        Some(Refused { program: self.name.clone(), next, why: fault.to_string().replace(['\t', '\n'], " ") })
+    }
+}
+
+/// Whether all may fail of which a program is the last resort, and it, too.
+fn is_optional(wish: &ObjectWish, name: &str) -> bool {
+    let mut before = wish.alternatives.iter().filter(|(_, next)| next == name);
+    let own = wish.programs.as_ref().and_then(|programs| programs.get(name));
+    own.is_some_and(|own| own.optional) && before.all(|(before, _)| is_optional(wish, before))
 }
 
 /// The programs to load and where they attach.
@@ -117,11 +69,12 @@ pub fn alternatives(
 /// As [`Job::new`].
 pub fn programs(wish: &ObjectWish, shape: &Shape) -> Result<(Vec<ProgramJob>, Vec<XdpJob>), Fault> {
     let names = || shape.programs.iter().map(|p| p.name.as_str());
-    let listed = wish.alternatives.iter().flatten();
-    let mut named = wish.programs.iter().flat_map(Table::keys).chain(listed.clone());
-    if let Some(missing) = named.find(|name| !names().any(|n| n == *name)) {
-        return Err(absent("program", missing, names()));
-    }
+    let known = |name: &String| match names().any(|there| there == name) {
+        true => Ok(()),
+        false => Err(absent("program", name, names())),
+    };
+    wish.programs.iter().flat_map(Table::keys).try_for_each(known)?;
+    wish.alternatives.iter().try_for_each(|(name, next)| known(name).and_then(|()| known(next)))?;
     let whole = ProgramWish::default();
     let mut out = (Vec::new(), Vec::new());
     for program in &shape.programs {
@@ -129,9 +82,9 @@ pub fn programs(wish: &ObjectWish, shape: &Shape) -> Result<(Vec<ProgramJob>, Ve
             Some(table) => table.get(&program.name),
             None => (!program.says.on_request).then_some(&whole),
         };
-        let is_listed = || listed.clone().any(|name| *name == program.name).then_some(&whole);
-        if let Some(asked) = asked.or_else(is_listed) {
-            settle(program, asked, &mut out)?;
+        let is_listed = || wish.alternatives.iter().any(|(name, next)| program.name == *name || program.name == *next);
+        if let Some(asked) = asked.or_else(|| is_listed().then_some(&whole)) {
+            settle(program, asked, wish, &mut out)?;
         }
     }
     if out.0.is_empty() && !shape.programs.is_empty() {
@@ -147,7 +100,15 @@ pub fn programs(wish: &ObjectWish, shape: &Shape) -> Result<(Vec<ProgramJob>, Ve
     Ok(out)
 }
 
-fn settle(program: &ProgramShape, asked: &ProgramWish, out: &mut (Vec<ProgramJob>, Vec<XdpJob>)) -> Result<(), Fault> {
+fn settle(
+    program: &ProgramShape,
+    asked: &ProgramWish,
+    wish: &ObjectWish,
+    out: &mut (Vec<ProgramJob>, Vec<XdpJob>),
+) -> Result<(), Fault> {
+    let is_reserve = wish.alternatives.iter().any(|(_, next)| *next == program.name);
+    let instead = wish.alternatives.iter().find(|(name, _)| *name == program.name);
+    let instead = instead.and_then(|(_, next)| next.parse().ok());
     let kind = program.says.kind;
     let name: PinName = program
         .name
@@ -172,6 +133,12 @@ fn settle(program: &ProgramShape, asked: &ProgramWish, out: &mut (Vec<ProgramJob
     let mut tracing = Vec::new();
     for wish in attach {
         match wish {
+            // The link would have to change its name with the program.
+            AttachWish::Xdp { .. } if is_reserve || instead.is_some() => {
+                let what = format!("program {name} has alternatives, and those do not attach to interfaces");
+                let mend = "take its attach away, and after apply: bpfboot attach IFACE";
+                return Err(Fault::new(Cause::Attach, what).mend(mend));
+            }
             AttachWish::Xdp { interface, mode, wait } => {
                 out.1.push(XdpJob { program: name.clone(), interface, mode, wait, optional: asked.optional });
             }
@@ -188,7 +155,9 @@ fn settle(program: &ProgramShape, asked: &ProgramWish, out: &mut (Vec<ProgramJob
         section: program.section.clone(),
         attach: tracing,
         load_target,
-        optional: asked.optional,
+        optional: is_optional(wish, &program.name),
+        instead,
+        reserve: is_reserve,
     });
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! The last stretch of an object in the stage: pins, program arrays, attachments, and the record of who they are.
 
 use std::{
-    fs, mem,
+    fs,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     time::{Duration, Instant},
 };
@@ -13,8 +13,7 @@ use super::{
     generation::remove,
     job::{Job, ProgramJob, mode_word, target},
     layout::Layout,
-    load::load_one,
-    open::{KernelBtf, Opened},
+    open::Opened,
     outside::Outside,
     proof::{How, XdpHow, XdpPlan},
     record::{LinkRecord, Record},
@@ -22,7 +21,7 @@ use super::{
     wire::Event,
 };
 use crate::{
-    config::{AttachWish, PinName, Table},
+    config::{AttachWish, PinName},
     error::{Cause, Fault},
     sys::bpf,
 };
@@ -31,7 +30,6 @@ use crate::{
 struct Finish<'a> {
     job: &'a Job,
     store: &'a Store,
-    btf: &'a KernelBtf<'a>,
     outside: &'a Outside,
     /// What was loaded; `None` when it is carried over.
     opened: Option<&'a Opened>,
@@ -39,44 +37,31 @@ struct Finish<'a> {
     made: Vec<OwnedFd>,
     out: &'a Out,
     record: &'a mut Record,
-    /// How long each program took that was tried.
-    took: &'a mut Table<PinName, Duration>,
-    /// The links of a program that may yet give way to another.
-    links: Vec<(LinkRecord, Event)>,
 }
 
-/// Pins what was loaded, fills program arrays, attaches, and writes the record.
+/// Pins what was loaded, fills program arrays, attaches, and writes the record. `false`: first another program must be
+/// loaded, instead of one that could not be attached.
 ///
 /// # Errors
 /// What made the object unusable; an optional program or attachment that fails is only reported.
-pub fn finish(work: &mut Work<'_>, store: &Store, btf: &KernelBtf<'_>, out: &Out) -> Result<(), Object> {
+pub fn finish(work: &mut Work<'_>, store: &Store, outside: &Outside, out: &Out) -> Result<bool, Object> {
     let start = Instant::now();
     let failed = |fault| Object(fault, start);
     let job = &work.plan.job;
-    // Descriptors of pinned things are let go by _exit, not here: closing is work nobody waits for.
-    let opened = mem::ManuallyDrop::new(work.opened.take());
-    let opened = opened.as_ref();
-    let mut finish = Finish {
-        job,
-        store,
-        btf,
-        outside: btf.outside,
-        opened,
-        made: Vec::new(),
-        out,
-        record: &mut work.record,
-        took: &mut work.took,
-        links: Vec::new(),
-    };
+    let opened = work.opened.as_ref();
+    let mut finish = Finish { job, store, outside, opened, made: Vec::new(), out, record: &mut work.record };
     if let Some(opened) = opened {
-        finish.keep_maps(opened).map_err(failed)?;
-        // A handler that is optional and failed leaves its slot empty: the tail call falls through.
-        opened.loaded.iter().try_for_each(|(name, fd)| finish.put_into_arrays(name, fd.as_fd())).map_err(failed)?;
+        finish.fill_program_arrays(opened).map_err(failed)?;
         for program in &job.programs {
-            if let Some(fd) = opened.loaded.get(&program.name) {
-                finish.pin_and_attach(program, fd.as_fd()).map_err(failed)?;
+            if let Some(took) = work.took.get_mut(&program.name).and_then(Option::take) {
+                finish.pin_and_attach(program, took, opened).map_err(failed)?;
             }
         }
+        let is_untried = |program: &ProgramJob| !work.took.contains_key(&program.name);
+        if job.programs.iter().any(|program| is_untried(program) && program.is_wanted(&finish.record.refused)) {
+            return Ok(false);
+        }
+        finish.keep_maps(opened).map_err(failed)?;
         let why = match &work.plan.found.how {
             How::Load(why) => why.clone(),
             How::Keep(_) => String::new(),
@@ -88,13 +73,13 @@ pub fn finish(work: &mut Work<'_>, store: &Store, btf: &KernelBtf<'_>, out: &Out
             now,
             why,
             work.opening,
-            &[("sha256", sha256), ("confined", btf.outside.walls.clone())],
+            &[("sha256", sha256), ("confined", outside.walls.clone())],
         );
     }
     finish.record.links.retain(|link| !link.target.starts_with("xdp "));
     let mut wanted = work.plan.found.links.iter().filter(|xdp| !matches!(xdp.how, XdpHow::Blocked(_)));
     let attached = wanted.try_for_each(|xdp| finish.attach_xdp(xdp));
-    attached.and_then(|()| finish.record.write(&store.stage().object(&job.name))).map_err(|fault| {
+    attached.and_then(|()| finish.record.write(&store.stage().object(&job.name))).map(|()| true).map_err(|fault| {
         // With the last reference they would go as well, but only when the kernel finds the time.
         finish.made.iter().for_each(|link| drop(bpf::detach_link(link.as_fd())));
         failed(fault)
@@ -102,6 +87,28 @@ pub fn finish(work: &mut Work<'_>, store: &Store, btf: &KernelBtf<'_>, out: &Out
 }
 
 impl Finish<'_> {
+    /// Puts programs behind the indexes that name them, or name what they are used instead of.
+    fn fill_program_arrays(&self, opened: &Opened) -> Result<(), Fault> {
+        for (name, wish) in &self.job.maps {
+            let Some(array) = opened.maps.iter().find(|map| map.name.as_str() == name) else { continue };
+            for (index, mut program) in wish.programs.iter().map(|(index, program)| (index, program.as_str())) {
+                while let Some(refused) = self.record.refused.iter().find(|refused| refused.program.as_str() == program)
+                {
+                    program = refused.next.as_str();
+                }
+                let handler = opened.loaded.iter().find(|(name, _)| name.as_str() == program);
+                // A handler that is optional and failed leaves its slot empty: the tail call falls through.
+                let Some((_, handler)) = handler else { continue };
+                let number = handler.as_raw_fd().to_ne_bytes();
+                bpf::write_entry(array.fd.as_fd(), &index.to_ne_bytes(), &number).map_err(|e| {
+                    Fault::io(Cause::Map, format!("map {name}: put program {program} at index {index}"), &e)
+                        .mend("is it a program array, large enough, and are its programs all of one kind?")
+                })?;
+            }
+        }
+        Ok(())
+    }
+
     fn keep_maps(&mut self, opened: &Opened) -> Result<(), Fault> {
         let job = self.job;
         for map in &opened.maps {
@@ -119,43 +126,22 @@ impl Finish<'_> {
         Ok(())
     }
 
-    /// Puts a program behind each index that names it, or names what it is used instead of.
-    fn put_into_arrays(&self, program: &PinName, fd: BorrowedFd<'_>) -> Result<(), Fault> {
-        for (name, wish) in &self.job.maps {
-            let array = self.opened.iter().flat_map(|opened| &opened.maps).find(|map| map.name.as_str() == name);
-            let Some(array) = array else { continue };
-            let is_its = |named: &str| self.job.stands_for(named, &self.record.refused) == program.as_str();
-            for (index, _) in wish.programs.iter().filter(|(_, named)| is_its(named)) {
-                let number = fd.as_raw_fd().to_ne_bytes();
-                bpf::write_entry(array.fd.as_fd(), &index.to_ne_bytes(), &number).map_err(|e| {
-                    Fault::io(Cause::Map, format!("map {name}: put program {program} at index {index}"), &e)
-                        .mend("is it a program array, large enough, and are its programs all of one kind?")
-                })?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Pins a program and attaches it; where it cannot be attached, the next of its alternatives.
-    fn pin_and_attach(&mut self, program: &ProgramJob, fd: BorrowedFd<'_>) -> Result<(), Fault> {
+    fn pin_and_attach(&mut self, program: &ProgramJob, took: Duration, opened: &Opened) -> Result<(), Fault> {
         let (start, job) = (Instant::now(), self.job);
         let in_program = |fault: Fault| fault.about(format_args!("program {}", program.name));
+        let Some(fd) = opened.loaded.get(&program.name).map(AsFd::as_fd) else { return Ok(()) };
         let path = self.store.stage().pin(&job.name, Shelf::Progs, &program.name);
         bpf::pin(fd, &path).map_err(|e| in_program(of_pin(&e, &path)))?;
         let identity = bpf::program_identity(fd)
             .map_err(|e| in_program(Fault::io(Cause::Pin, format!("look at {}", path.display()), &e)))?;
-        let took = self.took.get(&program.name).copied().unwrap_or_default() + start.elapsed();
+        let (took, attaching, before) = (took + start.elapsed(), Instant::now(), self.record.links.len());
         let attached = program.attach.iter().try_for_each(|wish| self.attach_tracing(program, wish, fd));
         if let Err(fault) = &attached
-            && let Some(next) = job.refuse(&program.name, fault, self.record, self.out)
+            && let Some(refused) = program.refused(fault)
         {
-            self.links.clear();
-            let links = program.attach.iter().flat_map(|wish| program.link_names(wish));
-            for link in links.filter_map(|name| name.parse().ok()) {
-                remove(&self.store.stage().pin(&job.name, Shelf::Links, &link))?;
-            }
-            remove(&path)?;
-            return self.fall_back_on(next);
+            self.out.refused(&job.name, refused, self.record);
+            self.let_go(before)?;
+            return remove(&path);
         }
         self.record.programs.push((program.name.clone(), identity));
         let facts = [
@@ -165,78 +151,45 @@ impl Finish<'_> {
             ("verified_instructions", identity.verified_instructions.to_string()),
         ];
         let is_attached = !program.attach.is_empty() || job.xdp.iter().any(|xdp| xdp.program == program.name);
-        let mut note = job.instead(&program.name, &self.record.refused);
-        if !is_attached {
-            note += if note.is_empty() { "" } else { "; " };
-            note += program.kind.only_pinned();
-        }
+        let note = if is_attached { "" } else { program.kind.only_pinned() };
+        let note = program.note(&self.record.refused, note.to_owned());
         let now = format!("{} id {} tag {}", program.kind.word(), identity.id, identity.tag());
-        self.out.done(format!("program {}/{}", job.name, program.name), now, note, took, &facts);
-        for (link, event) in self.links.drain(..) {
-            self.out.send(&event);
-            self.record.links.push(link);
+        let id = format!("program {}/{}", job.name, program.name);
+        self.out.done(id, now, note, took, &facts);
+        for link in self.record.links.iter().skip(before) {
+            let (id, facts) = (format!("link {}/{}", job.name, link.name), [("id", link.id.to_string())]);
+            self.out.done(id, link.target.clone(), String::new(), attaching.elapsed(), &facts);
         }
         attached.map_err(in_program)
-    }
-
-    /// Loads, pins and attaches what is to be used instead of a program that could not be attached.
-    fn fall_back_on(&mut self, program: &ProgramJob) -> Result<(), Fault> {
-        let Some(opened) = self.opened.filter(|_| !self.took.contains_key(&program.name)) else { return Ok(()) };
-        let (start, id) = (Instant::now(), format!("program {}/{}", self.job.name, program.name));
-        self.out.send(&Event::Begin(id.clone()));
-        let loaded = load_one(program, opened, self.btf, &mut Vec::new());
-        self.took.insert(program.name.clone(), start.elapsed());
-        match loaded {
-            Ok(fd) => {
-                let fd = mem::ManuallyDrop::new(fd);
-                self.put_into_arrays(&program.name, fd.as_fd())?;
-                self.pin_and_attach(program, fd.as_fd())
-            }
-            Err(fault) => match self.job.refuse(&program.name, &fault, self.record, self.out) {
-                Some(next) => self.fall_back_on(next),
-                None if program.optional => {
-                    self.out.failed(id, true, start, fault);
-                    Ok(())
-                }
-                None => Err(fault.about(format_args!("program {}", program.name))),
-            },
-        }
     }
 
     fn attach_tracing(&mut self, program: &ProgramJob, wish: &AttachWish, fd: BorrowedFd<'_>) -> Result<(), Fault> {
         let start = Instant::now();
         let names = program.link_names(wish);
-        let id = |name: &str| format!("link {}/{name}", self.job.name);
-        let first = id(names.first().map_or("", String::as_str));
+        let first = format!("link {}/{}", self.job.name, names.first().map_or("", String::as_str));
         let place = format!("{} {}", program.kind.word(), target(wish));
         self.out.send(&Event::Begin(first.clone()));
-        let mut links = Vec::new();
+        let before = self.record.links.len();
         let attached = attach::tracing(fd, program, wish, self.outside).and_then(|made| {
             for (name, link) in names.iter().zip(made) {
-                links.push(self.pin_link(name, &program.name, &place, &link)?);
+                let link = self.pin_link(name, &program.name, &place, &link)?;
+                self.record.links.push(link);
             }
             Ok(())
         });
         match attached {
-            Ok(()) => {
-                for link in links {
-                    let event = Event::Done {
-                        id: id(link.name.as_str()),
-                        now: place.clone(),
-                        note: String::new(),
-                        took: start.elapsed(),
-                        facts: vec![("id".to_owned(), link.id.to_string())],
-                    };
-                    self.links.push((link, event));
-                }
-                Ok(())
-            }
-            Err(fault) if program.optional && self.job.gives_way(&program.name, &fault).is_none() => {
+            Err(fault) if program.optional && program.refused(&fault).is_none() => {
                 self.out.failed(first, true, start, fault);
-                Ok(())
+                self.let_go(before)
             }
-            Err(fault) => Err(fault),
+            attached => attached,
         }
+    }
+
+    /// Takes back the links but for the first so many.
+    fn let_go(&mut self, before: usize) -> Result<(), Fault> {
+        let links = self.record.links.split_off(before);
+        links.iter().try_for_each(|link| remove(&self.store.stage().pin(&self.job.name, Shelf::Links, &link.name)))
     }
 
     fn pin_link(&self, name: &str, program: &PinName, place: &str, link: &OwnedFd) -> Result<LinkRecord, Fault> {

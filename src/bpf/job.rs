@@ -8,7 +8,7 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use super::{
-    choice::{Refused, alternatives, programs},
+    choice::{Refused, programs},
     elf::{self, Shape},
     kconfig,
     kind::Kind,
@@ -48,9 +48,7 @@ pub struct Job {
     pub programs: Vec<ProgramJob>,
     /// Where XDP programs attach.
     pub xdp: Vec<XdpJob>,
-    /// Lists of programs of which the first is used that this kernel can take.
-    pub alternatives: Vec<Vec<PinName>>,
-    /// Those of them of which it is known without a try that this kernel cannot. They are not among `programs`.
+    /// What this kernel is known not to take, without a try, and has an alternative. It is not among `programs`.
     pub refused: Vec<Refused>,
 }
 
@@ -69,6 +67,10 @@ pub struct ProgramJob {
     pub load_target: String,
     /// Failure degrades instead of failing.
     pub optional: bool,
+    /// What to use instead where this kernel cannot take it.
+    pub instead: Option<PinName>,
+    /// Only to be used instead of another.
+    pub reserve: bool,
 }
 
 impl ProgramJob {
@@ -155,8 +157,7 @@ impl Job {
         (bytes.elf, values) = values::take(bytes.elf)?;
         bytes.elf = kconfig::define(bytes.elf, &|name| wish.globals.contains_key(name))?;
         let shape = elf::look(&bytes.elf)?;
-        let (mut programs, xdp) = programs(wish, &shape)?;
-        let alternatives = alternatives(wish, &mut programs, &xdp)?;
+        let (programs, xdp) = programs(wish, &shape)?;
         let mut job = Self {
             name: wish.name.clone(),
             spec: String::new(),
@@ -169,7 +170,6 @@ impl Job {
             globals: globals(wish, &shape)?,
             programs,
             xdp,
-            alternatives,
             refused: Vec::new(),
             bytes,
         };
@@ -180,8 +180,7 @@ impl Job {
     /// The hash behind [`Job::spec`]. XDP attachments are left out: they come and go without a load.
     fn hash(&self) -> String {
         let mut sha = Sha(Sha256::new_with_prefix(self.bytes.sha256));
-        (self.btf.as_ref().map(|btf| &btf.path), &self.maps, &self.globals, &self.programs, &self.alternatives)
-            .hash(&mut sha);
+        (self.btf.as_ref().map(|btf| &btf.path), &self.maps, &self.globals, &self.programs).hash(&mut sha);
         hex(&sha.0.finalize())
     }
 

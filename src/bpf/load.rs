@@ -47,7 +47,7 @@ struct Load<'a> {
 
 type Loaded = (PinName, PinName, Duration, Result<OwnedFd, Fault>);
 
-/// Loads all programs of all objects on all CPUs: the kernel verifies programs of privileged loaders concurrently.
+/// Loads all programs that are wanted and were not tried yet on all CPUs: the kernel verifies programs of privileged loaders concurrently.
 ///
 /// # Errors
 /// [`GaveUp`] when a required program failed; it was reported.
@@ -70,7 +70,7 @@ fn next_in_line<'w>(works: &'w [Work<'_>]) -> Vec<Load<'w>> {
     for work in works.iter().filter(|work| !work.lost) {
         let (Some(opened), job) = (&work.opened, &work.plan.job) else { continue };
         let untried = job.programs.iter().filter(|program| !work.took.contains_key(&program.name));
-        let wanted = untried.filter(|program| job.wants(&program.name, &work.record.refused));
+        let wanted = untried.filter(|program| program.is_wanted(&work.record.refused));
         queue.extend(wanted.map(|program| Load { job: program, object: &job.name, opened }));
     }
     queue
@@ -82,16 +82,19 @@ fn settle(results: Vec<Loaded>, works: &mut [Work<'_>], out: &Out) -> Result<(),
     for (object, name, took, result) in results {
         let Some(work) = works.iter_mut().find(|work| work.plan.job.name == object) else { continue };
         let job = &work.plan.job;
-        let alone = job.program(&name).is_some_and(|program| program.optional);
+        let Some(program) = job.program(&name) else { continue };
+        let alone = program.optional;
         let optional = job.optional || alone;
-        work.took.insert(name.clone(), took);
+        work.took.insert(name.clone(), Some(took));
         match result {
             Ok(fd) => {
                 if let Some(opened) = &mut work.opened {
                     opened.loaded.insert(name, fd);
                 }
             }
-            Err(fault) if job.refuse(&name, &fault, &mut work.record, out).is_some() => {}
+            Err(fault) if let Some(refused) = program.refused(&fault) => {
+                out.refused(&job.name, refused, &mut work.record)
+            }
             Err(fault) => {
                 gave_up |= !optional;
                 work.lost |= !alone;
@@ -112,7 +115,7 @@ fn load_all(queue: Vec<Load<'_>>, threads: usize, btf: &KernelBtf<'_>, out: &Out
         while let Some(load) = next() {
             let (object, name, start) = (load.object.clone(), load.job.name.clone(), Instant::now());
             out.send(&Event::Begin(format!("program {object}/{name}")));
-            let result = load_one(load.job, load.opened, btf, &mut log);
+            let result = load_one(load, btf, &mut log);
             results.lock().unwrap_or_else(PoisonError::into_inner).push((object, name, start.elapsed(), result));
         }
     };
@@ -126,11 +129,8 @@ fn load_all(queue: Vec<Load<'_>>, threads: usize, btf: &KernelBtf<'_>, out: &Out
     results.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Loads one program. `log` is room for the verifier's.
-///
-/// # Errors
-/// What [`of_load`] and [`of_no_target`] say.
-pub fn load_one(job: &ProgramJob, opened: &Opened, btf: &KernelBtf<'_>, log: &mut Vec<u8>) -> Result<OwnedFd, Fault> {
+fn load_one(load: Load<'_>, btf: &KernelBtf<'_>, log: &mut Vec<u8>) -> Result<OwnedFd, Fault> {
+    let Load { job, opened, .. } = load;
     let name = job.name.as_str();
     let (program, function) = look_up(&opened.object, job)
         .ok_or_else(|| Fault::new(Cause::Object, format!("aya cannot load section {:?}", job.section)))?;

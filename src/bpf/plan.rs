@@ -85,7 +85,7 @@ impl ObjectPlan {
 
     /// The programs to have, or to try first.
     pub fn wanted(&self) -> impl Iterator<Item = &ProgramJob> {
-        self.job.programs.iter().filter(|program| self.job.wants(&program.name, self.refused()))
+        self.job.programs.iter().filter(|program| program.is_wanted(self.refused()))
     }
 
     /// Whether anything of it must change.
@@ -108,7 +108,7 @@ impl BpfPlan {
             let unread = read.is_err();
             match read.and_then(|(bytes, btf)| Job::new(wish, bytes, btf)) {
                 Ok(mut job) => {
-                    job.refuse_known(&|program, job| impossible(program, job, facts));
+                    refuse_known(&mut job, facts);
                     objects.push(ObjectPlan { found: proof::look(&store, &job), job });
                 }
                 Err(fault) => broken.push(Broken {
@@ -253,7 +253,7 @@ impl BpfPlan {
             let job = &object.job;
             for program in object.wanted() {
                 if let Some(fault) = impossible(program, job, facts) {
-                    let instead = job.instead(&program.name, &job.refused);
+                    let instead = program.note(&job.refused, String::new());
                     let fault = if instead.is_empty() { fault } else { fault.about(instead) };
                     let id = format!("program {}/{}", job.name, program.name);
                     blocked.push(Blocked { id, optional: program.optional || job.optional, fault });
@@ -289,6 +289,19 @@ impl BpfPlan {
 
 fn perf_event_paranoid() -> i32 {
     file::text("/proc/sys/kernel/perf_event_paranoid").ok().and_then(|text| text.trim().parse().ok()).unwrap_or(2)
+}
+
+/// Takes out the programs that need not be tried, because it is known that their alternatives must be used.
+fn refuse_known(job: &mut Job, facts: &Facts) {
+    let known = |job: &Job| {
+        let mut next = job.programs.iter().filter(|program| program.is_wanted(&job.refused));
+        next.find_map(|program| program.refused(&impossible(program, job, facts)?))
+    };
+    while let Some(refused) = known(job) {
+        job.refused.push(refused);
+    }
+    let refused = &job.refused;
+    job.programs.retain(|program| !refused.iter().any(|refused| refused.program == program.name));
 }
 
 /// Why a program cannot be loaded and kept here.

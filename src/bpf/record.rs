@@ -130,8 +130,8 @@ impl Record {
         for link in &self.links {
             out += &format!("l\t{}\t{}\t{}\t{}\n", link.name, link.id, link.program, link.target);
         }
-        for (name, why) in &self.refused {
-            out += &format!("r\t{name}\t{why}\n");
+        for Refused { program, next, why } in &self.refused {
+            out += &format!("r\t{program}\t{next}\t{why}\n");
         }
         out + END.trim_start()
     }
@@ -161,7 +161,10 @@ impl Record {
                     let target = fields.next()?.to_owned();
                     record.links.push(LinkRecord { name, id, program, target });
                 }
-                "r" => record.refused.push((name, fields.next()?.to_owned())),
+                "r" => {
+                    let next = fields.next()?.parse().ok()?;
+                    record.refused.push(Refused { program: name, next, why: fields.next()?.to_owned() });
+                }
                 _ => return None,
             }
         }
@@ -193,7 +196,11 @@ mod tests {
                 program: "p".parse().unwrap(),
                 target: "xdp eth0.100 native".into(),
             }],
-            refused: vec![("q".parse().unwrap(), "attach to vfs_read: Invalid argument (EINVAL)".into())],
+            refused: vec![Refused {
+                program: "q".parse().unwrap(),
+                next: "p".parse().unwrap(),
+                why: "attach to vfs_read: Invalid argument (EINVAL)".into(),
+            }],
         }
     }
 

@@ -63,7 +63,7 @@ pub enum Part {
     /// `programs.NAME`.
     Program(String, ProgramWish),
     /// `alternatives`.
-    Alternatives(Vec<Vec<String>>),
+    Alternatives(Vec<(String, String)>),
 }
 
 /// What one file says.
@@ -186,7 +186,7 @@ impl Part {
             Self::Program(name, wish) => {
                 object.programs.get_or_insert_default().insert(name, wish);
             }
-            Self::Alternatives(lists) => object.alternatives = lists,
+            Self::Alternatives(pairs) => object.alternatives = pairs,
         }
     }
 }

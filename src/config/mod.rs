@@ -206,8 +206,8 @@ pub struct ObjectWish {
     pub globals: Table<String, Data>,
     /// The programs to take; `None` takes the object whole.
     pub programs: Option<Table<String, ProgramWish>>,
-    /// Lists of programs: of each, the first that this kernel can take. No name twice, but for a last one.
-    pub alternatives: Vec<Vec<String>>,
+    /// A program, and what to use where this kernel cannot take it; list after list, each in its order.
+    pub alternatives: Vec<(String, String)>,
     /// Where it stands.
     pub origin: Origin,
 }

@@ -22,18 +22,15 @@ pub fn found(object: &ObjectPlan, change: Status) -> Vec<Line> {
                 let must = if program.optional { Must::Optional } else { must };
                 let id = format!("program {}/{}", job.name, program.name);
                 let now = Some(format!("{} from section {:?}", program.kind.word(), program.section));
-                let mut note = job.instead(&program.name, &job.refused);
-                if let Some(next) = job.after(program.name.as_str()) {
-                    note += if note.is_empty() { "" } else { "; " };
-                    note += &format!("else {next}");
-                }
+                let more = program.instead.as_ref().map_or_else(String::new, |next| format!("else {next}"));
+                let note = program.note(&job.refused, more);
                 lines.push(Line { now, note, ..Line::new(id, Phase::Load, must, change) });
             }
             lines
         }
     };
     lines.extend(object.refused().iter().map(|refused| {
-        let (id, note) = job.passed_over(refused);
+        let (id, note) = refused.line(&job.name);
         Line { note, ..Line::new(id, Phase::Load, must, Status::Skipped) }
     }));
     for link in &object.found.links {
@@ -72,10 +69,11 @@ fn kept(object: &ObjectPlan, record: &Record) -> Vec<Line> {
         line(format!("map {}/{name}", job.name), Layout::pinned(map).to_string(), vec![("id", map.id.to_string())])
     }));
     lines.extend(record.programs.iter().map(|(name, program)| {
-        let kind = job.program(name).map_or("", |program| program.kind.word());
+        let planned = job.program(name);
+        let kind = planned.map_or("", |program| program.kind.word());
         let facts = vec![("kind", kind.to_owned()), ("id", program.id.to_string()), ("tag", program.tag())];
         let now = format!("{kind} id {} tag {}", program.id, program.tag());
-        let note = job.instead(name, &record.refused);
+        let note = planned.map_or_else(String::new, |program| program.note(&record.refused, String::new()));
         Line { note, ..line(format!("program {}/{name}", job.name), now, facts) }
     }));
     lines.extend(record.links.iter().filter(|link| !link.target.starts_with("xdp ")).map(|link| {

@@ -87,27 +87,26 @@ fn programs(reader: &mut Reader<'_>, item: Item<'_>, object: &PinName) -> Option
     each(reader, item, object, &|reader, item, name| Some(Part::Program(name, program(reader, item)?)))
 }
 
-/// Lists of programs. A program stands once, but for what is the last resort of several.
-fn alternatives(reader: &mut Reader<'_>, item: Item<'_>) -> Option<Vec<Vec<String>>> {
+/// Lists of programs, as pairs of a program and the next. It stands once, but for what is the last resort of several.
+fn alternatives(reader: &mut Reader<'_>, item: Item<'_>) -> Option<Vec<(String, String)>> {
     const WANTED: &str = "an array of lists, as in [[\"by_fentry\", \"by_kprobe\"]]";
-    let (mut lists, mut seen) = (Vec::new(), Table::default());
+    let (mut pairs, mut seen) = (Vec::new(), Table::default());
     for list in reader.array(item, WANTED)? {
         let Some(elements) = reader.array(list, WANTED) else { continue };
-        let mut names = Vec::new();
+        let mut before = None;
         for (left, element) in (0..elements.len()).rev().zip(&elements) {
             let Some(name) = reader.parsed(*element, symbol) else { continue };
-            if seen.insert(name.clone(), left).is_some_and(|before| before + left > 0) {
+            if seen.insert(name.clone(), left).is_some_and(|then| then + left > 0) {
                 let hint = "only the last of a list may be the last of another, too";
                 reader.mistake(element.at, &format!("program {name:?} stands twice"), hint);
             }
-            names.push(name);
+            pairs.extend(before.replace(name.clone()).map(|before| (before, name)));
         }
         if elements.len() < 2 {
             reader.mistake(list.at, "a list of alternatives names at least two programs", "");
         }
-        lists.push(names);
     }
-    Some(lists)
+    Some(pairs)
 }
 
 fn source(text: &str) -> Result<ObjectSource, Refused> {
