@@ -129,11 +129,11 @@ pub fn run(plan: &BpfPlan, without: &[String], machine: Machine, out: &Out) -> R
         let mut work = mem::ManuallyDrop::new(work);
         let job = &work.plan.job;
         let mut finished = Ok(false);
-        while !work.lost && finished.as_ref().is_ok_and(|done| !done) {
+        while let Ok(false) = finished
+            && !work.lost
+        {
             finished = finish(&mut work, store, outside, out);
-            if let Ok(false) = finished {
-                load_programs(slice::from_mut(&mut work), &kernel_btf, out)?;
-            }
+            load_programs(slice::from_mut(&mut work), &kernel_btf, out)?;
         }
         match finished {
             Err(fault) => give_up_on(job, store, outside, fault, out)?,

@@ -39,8 +39,8 @@ struct Finish<'a> {
     record: &'a mut Record,
 }
 
-/// Pins what was loaded, fills program arrays, attaches, and writes the record. `false`: first another program must be
-/// loaded, instead of one that could not be attached.
+/// Fills program arrays, pins what was loaded, attaches, and writes the record. `false`: a program could not be attached
+/// and gave way to another, so that must be loaded first.
 ///
 /// # Errors
 /// What made the object unusable; an optional program or attachment that fails is only reported.
@@ -48,7 +48,7 @@ pub fn finish(work: &mut Work<'_>, store: &Store, outside: &Outside, out: &Out) 
     let start = Instant::now();
     let failed = |fault| Object(fault, start);
     let job = &work.plan.job;
-    let opened = work.opened.as_ref();
+    let (opened, before) = (work.opened.as_ref(), work.record.refused.len());
     let mut finish = Finish { job, store, outside, opened, made: Vec::new(), out, record: &mut work.record };
     if let Some(opened) = opened {
         finish.fill_program_arrays(opened).map_err(failed)?;
@@ -57,8 +57,7 @@ pub fn finish(work: &mut Work<'_>, store: &Store, outside: &Outside, out: &Out) 
                 finish.pin_and_attach(program, took, opened).map_err(failed)?;
             }
         }
-        let is_untried = |program: &ProgramJob| !work.took.contains_key(&program.name);
-        if job.programs.iter().any(|program| is_untried(program) && program.is_wanted(&finish.record.refused)) {
+        if finish.record.refused.len() > before {
             return Ok(false);
         }
         finish.keep_maps(opened).map_err(failed)?;

@@ -47,7 +47,8 @@ struct Load<'a> {
 
 type Loaded = (PinName, PinName, Duration, Result<OwnedFd, Fault>);
 
-/// Loads all programs that are wanted and were not tried yet on all CPUs: the kernel verifies programs of privileged loaders concurrently.
+/// Loads all programs that are wanted and were not tried yet on all CPUs: the kernel verifies programs of privileged
+/// loaders concurrently.
 ///
 /// # Errors
 /// [`GaveUp`] when a required program failed; it was reported.
@@ -64,7 +65,6 @@ pub fn load_programs(works: &mut [Work<'_>], btf: &KernelBtf<'_>, out: &Out) -> 
     }
 }
 
-/// The programs that are wanted and were not tried yet.
 fn next_in_line<'w>(works: &'w [Work<'_>]) -> Vec<Load<'w>> {
     let mut queue = Vec::new();
     for work in works.iter().filter(|work| !work.lost) {

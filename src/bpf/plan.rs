@@ -125,7 +125,7 @@ impl BpfPlan {
             Err(fault) => (Vec::new(), Some(fault)),
         };
         // A record that cannot be read is one all the same.
-        present.retain(|name| Record::read(&live.object(name)) != Ok(None));
+        present.retain(|name| !matches!(Record::read(&live.object(name)), Ok(None)));
         let (carry, retire) = present
             .into_iter()
             .filter(|name| !objects.iter().any(|object: &ObjectPlan| object.job.name == *name))

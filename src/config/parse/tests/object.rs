@@ -89,7 +89,7 @@ fn bad_objects() {
         ("programs.p = { attach = \"eth0\" }", "false, a table, or an array"),
         ("programs.p = { attached = false }", "did you mean \"attach\"?"),
         ("alternatives = \"p\"", "an array of lists, as in"),
-        ("alternatives = [\"p\", \"q\"]", "a.toml:3:17: \"alternatives\" takes an array of lists"),
+        ("alternatives = [[\"p\", \"q\"], \"r\"]", "a.toml:3:29: \"alternatives\" takes an array of lists, as in"),
         ("alternatives = [[\"p\", 1]]", "a.toml:3:23: \"alternatives\" takes a string"),
         ("alternatives = [[\"p\"]]", "a.toml:3:17: a list of alternatives names at least two programs"),
         ("alternatives = [[]]", "names at least two programs"),
