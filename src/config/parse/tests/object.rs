@@ -94,10 +94,10 @@ fn bad_objects() {
         ("alternatives = [[\"p\"]]", "a.toml:3:17: a list of alternatives names at least two programs"),
         ("alternatives = [[]]", "names at least two programs"),
         ("alternatives = [[\"p\", \"a/b\"]]", "may not hold '/'"),
-        ("alternatives = [[\"p\", \"p\"]]", "a.toml:3:23: the program \"p\" stands twice"),
-        ("alternatives = [[\"p\", \"q\"], [\"p\", \"r\"]]", "a.toml:3:30: the program \"p\" stands twice"),
+        ("alternatives = [[\"p\", \"p\"]]", "a.toml:3:23: program \"p\" stands twice"),
+        ("alternatives = [[\"p\", \"q\"], [\"p\", \"r\"]]", "a.toml:3:30: program \"p\" stands twice"),
         ("alternatives = [[\"p\", \"q\"], [\"q\", \"r\"]]", "only the last of a list may be the last of another"),
-        ("alternatives = [[\"q\", \"r\"], [\"p\", \"q\"]]", "the program \"q\" stands twice"),
+        ("alternatives = [[\"q\", \"r\"], [\"p\", \"q\"]]", "program \"q\" stands twice"),
     ]
     .map(|(text, wanted)| (format!("[object.o]\npath = \"/o\"\n{text}"), wanted))
     .to_vec();
