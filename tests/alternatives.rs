@@ -211,6 +211,45 @@ fn the_plan_says_what_would_be_tried() {
     });
 }
 
+/// Two programs of which it is known beforehand that they cannot be loaded, and one that can.
+const ODD: &str = "
+SEC(\"netfilterx\") int odd(void *ctx) { return 0; }
+SEC(\"netfiltery\") int odder(void *ctx) { return 0; }
+SEC(\"raw_tp/sched_switch\") int even(void *ctx) { return 0; }
+";
+
+#[test]
+fn what_is_known_to_be_impossible_is_not_tried() {
+    sandbox(|s| {
+        compile(s, "/run/odd.o", ODD);
+        let config = |list: &str| format!("[object.odd]\npath = \"/run/odd.o\"\nalternatives = [[{list}]]\n");
+        let all = config("\"odd\", \"odder\", \"even\"");
+        let known = "aya knows no programs of section \"netfilterx\"";
+        for (verb, code, status) in [
+            (&["apply", "--dry-run"][..], 0, "planned"),
+            (&["check"], 5, "drift"),
+            (&["apply"], 0, "done"),
+            (&["check"], 0, "already"),
+            (&["apply"], 0, "already"),
+        ] {
+            let report = s.with(&all, verb).exits(code);
+            assert_eq!(passed_over(&report, "program odd/odd", "odder"), known);
+            let why = passed_over(&report, "program odd/odder", "even");
+            let id = "program odd/even";
+            assert_eq!((report.status(id), note(&report, id)), (status, &*format!("instead of odder: {why}")));
+        }
+        s.json(&["undo"]).exits(0);
+        // Of a list without any, nothing is begun.
+        let none = format!("{}programs.odd = {{}}\n", config("\"odd\", \"odder\""));
+        for (more, code) in [("", 1), ("optional = true\n", 3)] {
+            let report = s.apply(&format!("{none}{more}")).exits(code);
+            let (cause, text) = report.fault("program odd/odder");
+            assert!(cause == "kernel" && text.starts_with(&format!("instead of odd: {known}: aya knows")), "{text}");
+            assert_eq!(s.pins(), [""; 0]);
+        }
+    });
+}
+
 #[test]
 fn what_the_object_does_not_hold_and_what_cannot_change_its_name_is_refused() {
     sandbox(|s| {

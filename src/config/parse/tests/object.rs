@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     super::super::{AttachWish, Data, OnMismatch, Sample, XdpMode},
-    bad, good,
+    bad, good, load,
 };
 
 fn in_program(attach: &str) -> String {
@@ -48,6 +48,20 @@ globals.low = -5
     assert_eq!(rodata.entries[1], (Data::Bytes(vec![1, 255]), Data::Text("text".to_owned())));
     assert_eq!(object.maps["jumps"].programs[&7], "dns");
     assert_eq!((&object.globals["on"], &object.globals["low"]), (&Data::Int(1), &Data::Int(-5)));
+}
+
+#[test]
+fn a_later_files_alternatives_replace_the_earlier_ones() {
+    let file = |rest: &str| format!("[object.o]\npath = \"/o\"\nalternatives = [{rest}]");
+    for (later, left) in [("[\"c\", \"d\"]", vec![("c".to_owned(), "d".to_owned())]), ("", Vec::new())] {
+        let config = load(&[&file("[\"a\", \"b\"]"), &file(later)]).map_err(|mistakes| mistakes.to_string()).unwrap();
+        assert_eq!(config.objects.values().next().unwrap().alternatives, left);
+        assert!(
+            config.notes[0].starts_with("object.o.alternatives: b.toml:3 wins over a.toml:3"),
+            "{:?}",
+            config.notes
+        );
+    }
 }
 
 #[test]
