@@ -66,15 +66,14 @@ fn is_optional(wish: &ObjectWish, name: &str) -> bool {
 /// The programs to load and where they attach.
 ///
 /// # Errors
-/// As [`Job::new`].
+/// As [`super::job::Job::new`].
 pub fn programs(wish: &ObjectWish, shape: &Shape) -> Result<(Vec<ProgramJob>, Vec<XdpJob>), Fault> {
     let names = || shape.programs.iter().map(|p| p.name.as_str());
-    let known = |name: &String| match names().any(|there| there == name) {
-        true => Ok(()),
-        false => Err(absent("program", name, names())),
-    };
-    wish.programs.iter().flat_map(Table::keys).try_for_each(known)?;
-    wish.alternatives.iter().try_for_each(|(name, next)| known(name).and_then(|()| known(next)))?;
+    let mut named: Vec<&String> = wish.programs.iter().flat_map(Table::keys).collect();
+    wish.alternatives.iter().for_each(|(name, next)| named.extend([name, next]));
+    if let Some(missing) = named.into_iter().find(|name| !names().any(|there| there == *name)) {
+        return Err(absent("program", missing, names()));
+    }
     let whole = ProgramWish::default();
     let mut out = (Vec::new(), Vec::new());
     for program in &shape.programs {

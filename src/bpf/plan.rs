@@ -212,8 +212,8 @@ impl BpfPlan {
     /// What the loader child must be able to do (kernel-facts section F).
     pub fn needs(&self, facts: &Facts) -> Needs {
         // Those of alternatives, too, that may never be tried.
-        let kinds: Vec<Kind> =
-            self.loads().flat_map(|object| &object.job.programs).map(|program| program.kind).collect();
+        let mut kinds = Vec::new();
+        self.loads().for_each(|object| kinds.extend(object.job.programs.iter().map(|program| program.kind)));
         let any = |test: &dyn Fn(Kind) -> bool| kinds.iter().any(|kind| test(*kind));
         // The perf PMU for uprobes asks for CAP_SYS_ADMIN itself (perf_uprobe_event_init()), and kernels that know
         // perf_event_paranoid above 2 are patched to ask for it before CAP_PERFMON counts.
