@@ -1,7 +1,7 @@
 //! Which programs of an object are taken, and of alternatives, which one: the first that this kernel can take.
 //!
-//! What was refused is all that needs to be known of a choice. It is noted in the object's record as it happens, so that
-//! later runs know it, too.
+//! What was refused is all that needs to be known of a choice. It is noted in the object's record as it happens, so
+//! that later runs know it, too.
 
 use super::{
     elf::{ProgramShape, Shape},

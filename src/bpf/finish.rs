@@ -39,8 +39,8 @@ struct Finish<'a> {
     record: &'a mut Record,
 }
 
-/// Fills program arrays, pins what was loaded, attaches, and writes the record. `false`: a program could not be attached
-/// and gave way to another, so that must be loaded first.
+/// Fills program arrays, pins what was loaded, attaches, and writes the record. `false`: a program could not be
+/// attached and gave way to another, so that must be loaded first.
 ///
 /// # Errors
 /// What made the object unusable; an optional program or attachment that fails is only reported.
