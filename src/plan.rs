@@ -42,7 +42,7 @@ impl Plan {
             steps.push((step, verdict));
         }
         await_mounts(&mut steps, facts);
-        let mut bpf = BpfPlan::new(config, allow_untrusted);
+        let mut bpf = BpfPlan::new(config, facts, allow_untrusted);
         let blocked = bpf.blocked(facts);
         bpf.set_aside(facts);
         let mut notes = config.notes.clone();

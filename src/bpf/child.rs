@@ -6,12 +6,15 @@
 use std::{
     fs::{self, File},
     io::Write,
+    mem,
     path::Path,
+    slice,
     sync::{Mutex, OnceLock},
     time::{Duration, Instant},
 };
 
 use super::{
+    choice::Refused,
     finish::finish,
     generation::{entries, remove, remove_dir},
     job::Job,
@@ -62,6 +65,13 @@ impl Out {
         self.send(&Event::Failed { id, optional, took: start.elapsed(), fault });
     }
 
+    /// Notes and tells that a program gives way to another.
+    pub fn refused(&self, object: &PinName, refused: Refused, record: &mut Record) {
+        let (id, why) = refused.line(object);
+        self.send(&Event::Skipped { id, why });
+        record.refused.push(refused);
+    }
+
     /// Tells that an item is there.
     pub fn done(&self, id: String, now: String, note: String, took: Duration, facts: &[(&str, String)]) {
         let facts = facts.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
@@ -80,8 +90,10 @@ pub struct Work<'a> {
     pub opened: Option<Opened>,
     /// What is known of it so far.
     pub record: Record,
-    /// How long its opening and each of its loaded programs took. A program that is not here failed.
-    pub took: Table<PinName, Duration>,
+    /// How long its opening took.
+    pub opening: Duration,
+    /// Its programs whose load was tried; how long that took, until it is told.
+    pub took: Table<PinName, Option<Duration>>,
     /// A program that the object cannot do without failed.
     pub lost: bool,
 }
@@ -112,12 +124,21 @@ pub fn run(plan: &BpfPlan, without: &[String], machine: Machine, out: &Out) -> R
         works.extend(begin(plan, store, machine, &kernel_btf, out)?);
     }
     load_programs(&mut works, &kernel_btf, out)?;
-    for mut work in works {
+    for work in works {
+        // Descriptors of pinned things are let go by _exit, not here: closing is work nobody waits for.
+        let mut work = mem::ManuallyDrop::new(work);
         let job = &work.plan.job;
-        if work.lost {
-            left(job, store, outside, out)?;
-        } else if let Err(fault) = finish(&mut work, store, outside, out) {
-            give_up_on(job, store, outside, fault, out)?;
+        let mut finished = Ok(false);
+        while let Ok(false) = finished
+            && !work.lost
+        {
+            finished = finish(&mut work, store, outside, out);
+            load_programs(slice::from_mut(&mut work), &kernel_btf, out)?;
+        }
+        match finished {
+            Err(fault) => give_up_on(job, store, outside, fault, out)?,
+            Ok(_) if work.lost => left(job, store, outside, out)?,
+            Ok(_) => {}
         }
     }
     out.send(&Event::End);
@@ -136,13 +157,13 @@ fn begin<'a>(
     let start = Instant::now();
     let opened = store.stage().make(&job.name).and_then(|()| match &plan.found.how {
         How::Keep(record) => carry(store, &job.name, record).map(|()| (None, record.clone())),
-        How::Load(_) => open(job, store, machine, btf)
-            .map(|opened| (Some(opened), Record { spec: job.spec.clone(), ..Record::default() })),
+        How::Load(_) => open(job, store, machine, btf).map(|opened| {
+            (Some(opened), Record { spec: job.spec.clone(), refused: job.refused.clone(), ..Record::default() })
+        }),
     });
     match opened {
         Ok((opened, record)) => {
-            let took = Table::from_iter([(job.name.clone(), start.elapsed())]);
-            Ok(Some(Work { plan, opened, record, took, lost: false }))
+            Ok(Some(Work { plan, opened, record, opening: start.elapsed(), took: Table::default(), lost: false }))
         }
         Err(fault) => give_up_on(job, store, btf.outside, Object(fault, start), out).map(|()| None),
     }

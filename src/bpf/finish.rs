@@ -1,7 +1,7 @@
 //! The last stretch of an object in the stage: pins, program arrays, attachments, and the record of who they are.
 
 use std::{
-    fs, mem,
+    fs,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     time::{Duration, Instant},
 };
@@ -10,6 +10,7 @@ use super::{
     attach,
     child::{Object, Out, Work, carry_pin},
     fault::of_pin,
+    generation::remove,
     job::{Job, ProgramJob, mode_word, target},
     layout::Layout,
     open::Opened,
@@ -38,68 +39,75 @@ struct Finish<'a> {
     record: &'a mut Record,
 }
 
-/// Pins what was loaded, fills program arrays, attaches, and writes the record.
+/// Fills program arrays, pins what was loaded, attaches, and writes the record. `false`: a program could not be
+/// attached and gave way to another, so that must be loaded first.
 ///
 /// # Errors
 /// What made the object unusable; an optional program or attachment that fails is only reported.
-pub fn finish(work: &mut Work<'_>, store: &Store, outside: &Outside, out: &Out) -> Result<(), Object> {
+pub fn finish(work: &mut Work<'_>, store: &Store, outside: &Outside, out: &Out) -> Result<bool, Object> {
     let start = Instant::now();
     let failed = |fault| Object(fault, start);
     let job = &work.plan.job;
-    // Descriptors of pinned things are let go by _exit, not here: closing is work nobody waits for.
-    let opened = mem::ManuallyDrop::new(work.opened.take());
-    let opened = opened.as_ref();
+    let (opened, before) = (work.opened.as_ref(), work.record.refused.len());
     let mut finish = Finish { job, store, outside, opened, made: Vec::new(), out, record: &mut work.record };
     if let Some(opened) = opened {
-        finish.keep_maps(opened).map_err(failed)?;
-        fill_program_arrays(job, opened).map_err(failed)?;
+        finish.fill_program_arrays(opened).map_err(failed)?;
         for program in &job.programs {
-            if let Some(took) = work.took.get(&program.name).copied() {
+            if let Some(took) = work.took.get_mut(&program.name).and_then(Option::take) {
                 finish.pin_and_attach(program, took, opened).map_err(failed)?;
             }
         }
+        if finish.record.refused.len() > before {
+            return Ok(false);
+        }
+        finish.keep_maps(opened).map_err(failed)?;
         let why = match &work.plan.found.how {
             How::Load(why) => why.clone(),
             How::Keep(_) => String::new(),
         };
-        let (sha256, took) = (job.sha256(), work.took.get(&job.name).copied().unwrap_or_default());
+        let sha256 = job.sha256();
         let now = format!("sha256 {}", sha256.get(..16).unwrap_or_default());
         out.done(
             format!("object {}", job.name),
             now,
             why,
-            took,
+            work.opening,
             &[("sha256", sha256), ("confined", outside.walls.clone())],
         );
     }
     finish.record.links.retain(|link| !link.target.starts_with("xdp "));
     let mut wanted = work.plan.found.links.iter().filter(|xdp| !matches!(xdp.how, XdpHow::Blocked(_)));
     let attached = wanted.try_for_each(|xdp| finish.attach_xdp(xdp));
-    attached.and_then(|()| finish.record.write(&store.stage().object(&job.name))).map_err(|fault| {
+    attached.and_then(|()| finish.record.write(&store.stage().object(&job.name))).map(|()| true).map_err(|fault| {
         // With the last reference they would go as well, but only when the kernel finds the time.
         finish.made.iter().for_each(|link| drop(bpf::detach_link(link.as_fd())));
         failed(fault)
     })
 }
 
-fn fill_program_arrays(job: &Job, opened: &Opened) -> Result<(), Fault> {
-    for (name, wish) in &job.maps {
-        let Some(array) = opened.maps.iter().find(|map| map.name.as_str() == name) else { continue };
-        for (index, program) in &wish.programs {
-            let handler = opened.loaded.iter().find(|(name, _)| name.as_str() == program);
-            // A handler that is optional and failed leaves its slot empty: the tail call falls through.
-            let Some((_, handler)) = handler else { continue };
-            let number = handler.as_raw_fd().to_ne_bytes();
-            bpf::write_entry(array.fd.as_fd(), &index.to_ne_bytes(), &number).map_err(|e| {
-                Fault::io(Cause::Map, format!("map {name}: put program {program} at index {index}"), &e)
-                    .mend("is it a program array, large enough, and are its programs all of one kind?")
-            })?;
-        }
-    }
-    Ok(())
-}
-
 impl Finish<'_> {
+    /// Puts programs behind the indexes that name them, or name what they are used instead of.
+    fn fill_program_arrays(&self, opened: &Opened) -> Result<(), Fault> {
+        for (name, wish) in &self.job.maps {
+            let Some(array) = opened.maps.iter().find(|map| map.name.as_str() == name) else { continue };
+            for (index, mut program) in wish.programs.iter().map(|(index, program)| (index, program.as_str())) {
+                while let Some(refused) = self.record.refused.iter().find(|refused| refused.program.as_str() == program)
+                {
+                    program = refused.next.as_str();
+                }
+                let handler = opened.loaded.iter().find(|(name, _)| name.as_str() == program);
+                // A handler that is optional and failed leaves its slot empty: the tail call falls through.
+                let Some((_, handler)) = handler else { continue };
+                let number = handler.as_raw_fd().to_ne_bytes();
+                bpf::write_entry(array.fd.as_fd(), &index.to_ne_bytes(), &number).map_err(|e| {
+                    Fault::io(Cause::Map, format!("map {name}: put program {program} at index {index}"), &e)
+                        .mend("is it a program array, large enough, and are its programs all of one kind?")
+                })?;
+            }
+        }
+        Ok(())
+    }
+
     fn keep_maps(&mut self, opened: &Opened) -> Result<(), Fault> {
         let job = self.job;
         for map in &opened.maps {
@@ -125,6 +133,15 @@ impl Finish<'_> {
         bpf::pin(fd, &path).map_err(|e| in_program(of_pin(&e, &path)))?;
         let identity = bpf::program_identity(fd)
             .map_err(|e| in_program(Fault::io(Cause::Pin, format!("look at {}", path.display()), &e)))?;
+        let (took, attaching, before) = (took + start.elapsed(), Instant::now(), self.record.links.len());
+        let attached = program.attach.iter().try_for_each(|wish| self.attach_tracing(program, wish, fd));
+        if let Err(fault) = &attached
+            && let Some(refused) = program.refused(fault)
+        {
+            self.out.refused(&job.name, refused, self.record);
+            self.let_go(before)?;
+            return remove(&path);
+        }
         self.record.programs.push((program.name.clone(), identity));
         let facts = [
             ("kind", program.kind.word().to_owned()),
@@ -132,43 +149,46 @@ impl Finish<'_> {
             ("tag", identity.tag()),
             ("verified_instructions", identity.verified_instructions.to_string()),
         ];
-        let attached = !program.attach.is_empty() || job.xdp.iter().any(|xdp| xdp.program == program.name);
-        let note = if attached { "" } else { program.kind.only_pinned() };
+        let is_attached = !program.attach.is_empty() || job.xdp.iter().any(|xdp| xdp.program == program.name);
+        let note = if is_attached { "" } else { program.kind.only_pinned() };
+        let note = program.note(&self.record.refused, note.to_owned());
         let now = format!("{} id {} tag {}", program.kind.word(), identity.id, identity.tag());
         let id = format!("program {}/{}", job.name, program.name);
-        self.out.done(id, now, note.into(), took + start.elapsed(), &facts);
-        program.attach.iter().try_for_each(|wish| self.attach_tracing(program, wish, fd).map_err(in_program))
+        self.out.done(id, now, note, took, &facts);
+        for link in self.record.links.iter().skip(before) {
+            let (id, facts) = (format!("link {}/{}", job.name, link.name), [("id", link.id.to_string())]);
+            self.out.done(id, link.target.clone(), String::new(), attaching.elapsed(), &facts);
+        }
+        attached.map_err(in_program)
     }
 
     fn attach_tracing(&mut self, program: &ProgramJob, wish: &AttachWish, fd: BorrowedFd<'_>) -> Result<(), Fault> {
         let start = Instant::now();
         let names = program.link_names(wish);
-        let id = |name: &str| format!("link {}/{name}", self.job.name);
-        let first = id(names.first().map_or("", String::as_str));
+        let first = format!("link {}/{}", self.job.name, names.first().map_or("", String::as_str));
         let place = format!("{} {}", program.kind.word(), target(wish));
         self.out.send(&Event::Begin(first.clone()));
-        let mut links = Vec::new();
+        let before = self.record.links.len();
         let attached = attach::tracing(fd, program, wish, self.outside).and_then(|made| {
             for (name, link) in names.iter().zip(made) {
-                links.push(self.pin_link(name, &program.name, &place, &link)?);
+                let link = self.pin_link(name, &program.name, &place, &link)?;
+                self.record.links.push(link);
             }
             Ok(())
         });
         match attached {
-            Ok(()) => {
-                for link in links {
-                    let facts = [("id", link.id.to_string())];
-                    self.out.done(id(link.name.as_str()), place.clone(), String::new(), start.elapsed(), &facts);
-                    self.record.links.push(link);
-                }
-                Ok(())
-            }
-            Err(fault) if program.optional => {
+            Err(fault) if program.optional && program.refused(&fault).is_none() => {
                 self.out.failed(first, true, start, fault);
-                Ok(())
+                self.let_go(before)
             }
-            Err(fault) => Err(fault),
+            attached => attached,
         }
+    }
+
+    /// Takes back the links but for the first so many.
+    fn let_go(&mut self, before: usize) -> Result<(), Fault> {
+        let links = self.record.links.split_off(before);
+        links.iter().try_for_each(|link| remove(&self.store.stage().pin(&self.job.name, Shelf::Links, &link.name)))
     }
 
     fn pin_link(&self, name: &str, program: &PinName, place: &str, link: &OwnedFd) -> Result<LinkRecord, Fault> {

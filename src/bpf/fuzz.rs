@@ -38,6 +38,7 @@ pub fn parent(elf: &[u8]) -> Result<Job, Fault> {
         maps: Table::default(),
         globals: Table::default(),
         programs: None,
+        alternatives: Vec::new(),
         origin: String::new(),
     };
     let job = Job::new(&wish, bytes(), None)?;

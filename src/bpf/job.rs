@@ -8,14 +8,15 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use super::{
-    elf::{self, ProgramShape, Shape},
+    choice::{Refused, programs},
+    elf::{self, Shape},
     kconfig,
     kind::Kind,
     source::{Bytes, Vouched, hex},
     values::{self, Slots},
 };
 use crate::{
-    config::{AttachWish, Data, IfName, MapWish, ObjectWish, OnMismatch, PinName, ProgramWish, Table, XdpMode},
+    config::{AttachWish, Data, IfName, MapWish, ObjectWish, OnMismatch, PinName, Table, XdpMode},
     error::{Cause, Fault},
     sys::cpu,
 };
@@ -47,6 +48,8 @@ pub struct Job {
     pub programs: Vec<ProgramJob>,
     /// Where XDP programs attach.
     pub xdp: Vec<XdpJob>,
+    /// What this kernel is known not to take, without a try, and has an alternative. It is not among `programs`.
+    pub refused: Vec<Refused>,
 }
 
 /// One program to load.
@@ -64,6 +67,10 @@ pub struct ProgramJob {
     pub load_target: String,
     /// Failure degrades instead of failing.
     pub optional: bool,
+    /// What to use instead where this kernel cannot take it.
+    pub instead: Option<PinName>,
+    /// Only to be used instead of another.
+    pub reserve: bool,
 }
 
 impl ProgramJob {
@@ -163,6 +170,7 @@ impl Job {
             globals: globals(wish, &shape)?,
             programs,
             xdp,
+            refused: Vec::new(),
             bytes,
         };
         job.spec = job.hash();
@@ -199,104 +207,10 @@ impl Hasher for Sha {
     }
 }
 
-fn absent<'a>(what: &str, name: &str, there: impl Iterator<Item = &'a str>) -> Fault {
+pub(super) fn absent<'a>(what: &str, name: &str, there: impl Iterator<Item = &'a str>) -> Fault {
     let there: Vec<_> = there.collect();
     let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
     Fault::new(Cause::Object, format!("the object holds no {what} {name:?}")).mend(format!("it holds: {there}"))
-}
-
-fn programs(wish: &ObjectWish, shape: &Shape) -> Result<(Vec<ProgramJob>, Vec<XdpJob>), Fault> {
-    let names = || shape.programs.iter().map(|p| p.name.as_str());
-    if let Some(missing) = wish.programs.iter().flat_map(Table::keys).find(|name| !names().any(|n| n == *name)) {
-        return Err(absent("program", missing, names()));
-    }
-    let whole = ProgramWish::default();
-    let mut out = (Vec::new(), Vec::new());
-    for program in &shape.programs {
-        let asked = match &wish.programs {
-            Some(table) => table.get(&program.name),
-            None => (!program.says.on_request).then_some(&whole),
-        };
-        if let Some(asked) = asked {
-            settle(program, asked, &mut out)?;
-        }
-    }
-    if out.0.is_empty() && !shape.programs.is_empty() {
-        return Err(Fault::new(
-            Cause::Object,
-            "no program of it is to be loaded: its sections begin with \"?\", on request only",
-        )
-        .mend(format!(
-            "name those to take, object.NAME.programs.PROGRAM = {{}}: {}",
-            names().collect::<Vec<_>>().join(", ")
-        )));
-    }
-    Ok(out)
-}
-
-fn settle(program: &ProgramShape, asked: &ProgramWish, out: &mut (Vec<ProgramJob>, Vec<XdpJob>)) -> Result<(), Fault> {
-    let kind = program.says.kind;
-    let name: PinName = program
-        .name
-        .parse()
-        .map_err(|e| Fault::new(Cause::Object, format!("the program name {:?} cannot be a pin: {e}", program.name)))?;
-    let attach = match &asked.attach {
-        Some(wishes) => wishes.clone(),
-        None => program.says.attach.iter().cloned().collect(),
-    };
-    if let Some(wrong) = attach.iter().find(|wish| !fits(kind, wish)) {
-        return Err(Fault::new(
-            Cause::Attach,
-            format!(
-                "program {name} is a {} program (section {:?}) and cannot attach to {}",
-                kind.word(),
-                program.section,
-                target(wrong)
-            ),
-        )
-        .mend(format!("give it a place for {} programs, or attach = false", kind.word())));
-    }
-    let mut tracing = Vec::new();
-    for wish in attach {
-        match wish {
-            AttachWish::Xdp { interface, mode, wait } => {
-                out.1.push(XdpJob { program: name.clone(), interface, mode, wait, optional: asked.optional });
-            }
-            wish => tracing.push(wish),
-        }
-    }
-    let load_target = match tracing.first().or(program.says.attach.as_ref()) {
-        Some(wish) => target(wish),
-        None => program.section.split_once('/').map_or_else(String::new, |(_, tail)| tail.to_owned()),
-    };
-    out.0.push(ProgramJob {
-        name,
-        kind,
-        section: program.section.clone(),
-        attach: tracing,
-        load_target,
-        optional: asked.optional,
-    });
-    Ok(())
-}
-
-/// Whether a program of that kind can attach there.
-const fn fits(kind: Kind, wish: &AttachWish) -> bool {
-    matches!(
-        (kind, wish),
-        (Kind::Xdp, AttachWish::Xdp { .. })
-            | (Kind::Tracepoint, AttachWish::Tracepoint { .. })
-            | (Kind::RawTracepoint, AttachWish::RawTracepoint(_))
-            | (Kind::TpBtf, AttachWish::TpBtf(_))
-            | (Kind::Kprobe, AttachWish::Kprobe { .. })
-            | (Kind::Kretprobe, AttachWish::Kretprobe(_))
-            | (Kind::Fentry, AttachWish::Fentry(_))
-            | (Kind::Fexit, AttachWish::Fexit(_))
-            | (Kind::Lsm, AttachWish::Lsm(_))
-            | (Kind::Uprobe, AttachWish::Uprobe(_))
-            | (Kind::Uretprobe, AttachWish::Uretprobe(_))
-            | (Kind::PerfEvent, AttachWish::PerfEvent { .. })
-    )
 }
 
 fn maps(wish: &ObjectWish, shape: &Shape, mut declared: Slots) -> Result<Table<String, MapWish>, Fault> {

@@ -39,50 +39,74 @@ const LOG_SIZES: [usize; 3] = [64 << 10, 1 << 20, 16 << 20];
 const LOG_TOLD: usize = 1000 << 10;
 
 /// One program waiting for the verifier.
-struct Load<'a> {
-    job: &'a ProgramJob,
+struct Load<'a, 'w> {
+    /// Which of the works it belongs to.
+    work: usize,
     object: &'a PinName,
-    opened: &'a Opened,
+    job: &'a ProgramJob,
+    opened: &'w Opened,
 }
 
-type Loaded = (PinName, PinName, Duration, Result<OwnedFd, Fault>);
+type Loaded<'a> = (usize, &'a ProgramJob, Duration, Result<OwnedFd, Fault>);
 
-/// Loads all programs of all objects on all CPUs: the kernel verifies programs of privileged loaders concurrently.
+/// Loads all programs that are wanted and were not tried yet on all CPUs: the kernel verifies programs of privileged
+/// loaders concurrently.
 ///
 /// # Errors
 /// [`GaveUp`] when a required program failed; it was reported.
 pub fn load_programs(works: &mut [Work<'_>], btf: &KernelBtf<'_>, out: &Out) -> Result<(), GaveUp> {
-    let mut queue = Vec::new();
-    for work in works.iter() {
-        let Some(opened) = &work.opened else { continue };
-        let job = &work.plan.job;
-        queue.extend(job.programs.iter().map(|program| Load { job: program, object: &job.name, opened }));
+    // Once for the first choices, and again as long as one of them gave way to another.
+    loop {
+        let queue = next_in_line(works);
+        if queue.is_empty() {
+            return Ok(());
+        }
+        let threads = process::usable_cpus().min(queue.len());
+        let results = load_all(queue, threads, btf, out);
+        settle(results, works, out)?;
     }
-    let threads = process::usable_cpus().min(queue.len());
-    let results = load_all(queue, threads, btf, out);
+}
+
+fn next_in_line<'a, 'w>(works: &'w [Work<'a>]) -> Vec<Load<'a, 'w>> {
+    let mut queue = Vec::new();
+    for (at, work) in works.iter().enumerate().filter(|(_, work)| !work.lost) {
+        let (Some(opened), plan) = (&work.opened, work.plan) else { continue };
+        let untried = plan.job.programs.iter().filter(|program| !work.took.contains_key(&program.name));
+        let wanted = untried.filter(|program| program.is_wanted(&work.record.refused));
+        queue.extend(wanted.map(|job| Load { work: at, object: &plan.job.name, job, opened }));
+    }
+    queue
+}
+
+/// Takes note of what became of each program.
+fn settle(results: Vec<Loaded<'_>>, works: &mut [Work<'_>], out: &Out) -> Result<(), GaveUp> {
     let mut gave_up = false;
-    for (object, name, took, result) in results {
-        let Some(work) = works.iter_mut().find(|work| work.plan.job.name == object) else { continue };
-        let alone = work.plan.job.program(&name).is_some_and(|program| program.optional);
-        let optional = work.plan.job.optional || alone;
+    for (at, program, took, result) in results {
+        let Some(work) = works.get_mut(at) else { continue };
+        let object = &work.plan.job;
+        let optional = object.optional || program.optional;
+        work.took.insert(program.name.clone(), Some(took));
         match result {
             Ok(fd) => {
-                work.took.insert(name.clone(), took);
                 if let Some(opened) = &mut work.opened {
-                    opened.loaded.insert(name, fd);
+                    opened.loaded.insert(program.name.clone(), fd);
                 }
+            }
+            Err(fault) if let Some(refused) = program.refused(&fault) => {
+                out.refused(&object.name, refused, &mut work.record)
             }
             Err(fault) => {
                 gave_up |= !optional;
-                work.lost |= !alone;
-                out.send(&Event::Failed { id: format!("program {object}/{name}"), optional, took, fault });
+                work.lost |= !program.optional;
+                let id = format!("program {}/{}", object.name, program.name);
+                out.send(&Event::Failed { id, optional, took, fault });
             }
         }
     }
     if gave_up { Err(GaveUp) } else { Ok(()) }
 }
 
-fn load_all(queue: Vec<Load<'_>>, threads: usize, btf: &KernelBtf<'_>, out: &Out) -> Vec<Loaded> {
+fn load_all<'a>(queue: Vec<Load<'a, '_>>, threads: usize, btf: &KernelBtf<'_>, out: &Out) -> Vec<Loaded<'a>> {
     let queue = Mutex::new(queue.into_iter());
     let results = Mutex::new(Vec::new());
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
@@ -90,10 +114,10 @@ fn load_all(queue: Vec<Load<'_>>, threads: usize, btf: &KernelBtf<'_>, out: &Out
         // One for all loads of a thread: what is given back is not used again.
         let mut log = Vec::new();
         while let Some(load) = next() {
-            let (object, name, start) = (load.object.clone(), load.job.name.clone(), Instant::now());
-            out.send(&Event::Begin(format!("program {object}/{name}")));
+            let (work, job, start) = (load.work, load.job, Instant::now());
+            out.send(&Event::Begin(format!("program {}/{}", load.object, job.name)));
             let result = load_one(load, btf, &mut log);
-            results.lock().unwrap_or_else(PoisonError::into_inner).push((object, name, start.elapsed(), result));
+            results.lock().unwrap_or_else(PoisonError::into_inner).push((work, job, start.elapsed(), result));
         }
     };
     thread::scope(|scope| {
@@ -106,7 +130,7 @@ fn load_all(queue: Vec<Load<'_>>, threads: usize, btf: &KernelBtf<'_>, out: &Out
     results.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn load_one(load: Load<'_>, btf: &KernelBtf<'_>, log: &mut Vec<u8>) -> Result<OwnedFd, Fault> {
+fn load_one(load: Load<'_, '_>, btf: &KernelBtf<'_>, log: &mut Vec<u8>) -> Result<OwnedFd, Fault> {
     let Load { job, opened, .. } = load;
     let name = job.name.as_str();
     let (program, function) = look_up(&opened.object, job)

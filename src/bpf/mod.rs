@@ -8,6 +8,7 @@
 mod attach;
 mod btf;
 mod child;
+mod choice;
 mod commit;
 mod elf;
 mod entries;

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::{
+    choice::Refused,
     generation::exists,
     job::{Job, ProgramJob, XdpJob},
     kind::{self, Kind},
@@ -74,6 +75,19 @@ pub struct Blocked {
 }
 
 impl ObjectPlan {
+    /// The programs that others are used instead of, as far as it is known.
+    pub fn refused(&self) -> &[Refused] {
+        match &self.found.how {
+            How::Keep(record) => &record.refused,
+            How::Load(_) => &self.job.refused,
+        }
+    }
+
+    /// The programs to have, or to try first.
+    pub fn wanted(&self) -> impl Iterator<Item = &ProgramJob> {
+        self.job.programs.iter().filter(|program| program.is_wanted(self.refused()))
+    }
+
     /// Whether anything of it must change.
     pub fn changes(&self) -> bool {
         matches!(self.found.how, How::Load(_))
@@ -83,7 +97,7 @@ impl ObjectPlan {
 
 impl BpfPlan {
     /// Looks at every object of the configuration and at its pins.
-    pub fn new(config: &Config, allow_untrusted: bool) -> Self {
+    pub fn new(config: &Config, facts: &Facts, allow_untrusted: bool) -> Self {
         let store = Store::new(&config.bpf.root);
         let (mut objects, mut broken) = (Vec::new(), Vec::new());
         for wish in config.objects.values() {
@@ -93,7 +107,10 @@ impl BpfPlan {
             });
             let unread = read.is_err();
             match read.and_then(|(bytes, btf)| Job::new(wish, bytes, btf)) {
-                Ok(job) => objects.push(ObjectPlan { found: proof::look(&store, &job), job }),
+                Ok(mut job) => {
+                    refuse_known(&mut job, facts);
+                    objects.push(ObjectPlan { found: proof::look(&store, &job), job });
+                }
                 Err(fault) => broken.push(Broken {
                     name: wish.name.clone(),
                     optional: wish.optional,
@@ -108,7 +125,7 @@ impl BpfPlan {
             Err(fault) => (Vec::new(), Some(fault)),
         };
         // A record that cannot be read is one all the same.
-        present.retain(|name| Record::read(&live.object(name)) != Ok(None));
+        present.retain(|name| !matches!(Record::read(&live.object(name)), Ok(None)));
         let (carry, retire) = present
             .into_iter()
             .filter(|name| !objects.iter().any(|object: &ObjectPlan| object.job.name == *name))
@@ -121,7 +138,7 @@ impl BpfPlan {
     /// to load the rest of them first would be in vain. What is live of them stays.
     pub fn set_aside(&mut self, facts: &Facts) {
         let in_vain = |object: &ObjectPlan| {
-            let mut needed = object.job.programs.iter().filter(|program| !program.optional);
+            let mut needed = object.wanted().filter(|program| !program.optional);
             object.job.optional
                 && matches!(object.found.how, How::Load(_))
                 && needed.any(|program| impossible(program, &object.job, facts).is_some())
@@ -147,9 +164,9 @@ impl BpfPlan {
         !self.retire.is_empty() || self.objects.iter().any(ObjectPlan::changes)
     }
 
-    /// How many programs will be loaded.
+    /// How many programs will be loaded, unless alternatives must be tried.
     pub fn programs_to_load(&self) -> usize {
-        self.loads().count()
+        self.loads().map(|object| object.wanted().count()).sum()
     }
 
     /// Narrows the plan to one new XDP attachment of a loaded object; everything else is carried over as it is. Gives
@@ -187,28 +204,25 @@ impl BpfPlan {
         Ok(0)
     }
 
-    /// The programs that will be loaded.
-    fn loads(&self) -> impl Iterator<Item = (&Job, &ProgramJob)> {
-        self.objects
-            .iter()
-            .filter(|object| matches!(object.found.how, How::Load(_)))
-            .flat_map(|object| object.job.programs.iter().map(|program| (&object.job, program)))
+    /// The objects that will be loaded.
+    fn loads(&self) -> impl Iterator<Item = &ObjectPlan> {
+        self.objects.iter().filter(|object| matches!(object.found.how, How::Load(_)))
     }
 
     /// What the loader child must be able to do (kernel-facts section F).
     pub fn needs(&self, facts: &Facts) -> Needs {
-        let kinds: Vec<Kind> = self.loads().map(|(_, program)| program.kind).collect();
+        // Those of alternatives, too, that may never be tried.
+        let mut kinds = Vec::new();
+        self.loads().for_each(|object| kinds.extend(object.job.programs.iter().map(|program| program.kind)));
         let any = |test: &dyn Fn(Kind) -> bool| kinds.iter().any(|kind| test(*kind));
         // The perf PMU for uprobes asks for CAP_SYS_ADMIN itself (perf_uprobe_event_init()), and kernels that know
         // perf_event_paranoid above 2 are patched to ask for it before CAP_PERFMON counts.
-        let loading = |object: &&ObjectPlan| matches!(object.found.how, How::Load(_));
         let patched = any(&Kind::uses_perf_link) && perf_event_paranoid() > 2;
         Needs {
-            bpf: self.objects.iter().any(|object| loading(&object)),
+            bpf: self.loads().next().is_some(),
             // Without it the verifier also walks the paths that only speculation takes, and refuses loops (section D).
             perfmon: !kinds.is_empty(),
-            net_admin: any(&Kind::needs_net_admin)
-                || self.objects.iter().filter(loading).any(|object| object.job.net_maps),
+            net_admin: any(&Kind::needs_net_admin) || self.loads().any(|object| object.job.net_maps),
             sys_admin: patched || any(&|kind| matches!(kind, Kind::Uprobe | Kind::Uretprobe)),
             dac_override: false,
             before_5_8: facts.needs_sys_admin_for_bpf(),
@@ -235,10 +249,15 @@ impl BpfPlan {
             let optional = self.objects.iter().all(|object| object.job.optional);
             blocked.push(Blocked { id: format!("pins {}", self.store.root().display()), optional, fault });
         }
-        for (job, program) in self.loads() {
-            if let Some(fault) = impossible(program, job, facts) {
-                let id = format!("program {}/{}", job.name, program.name);
-                blocked.push(Blocked { id, optional: program.optional || job.optional, fault });
+        for object in self.loads() {
+            let job = &object.job;
+            for program in object.wanted() {
+                if let Some(fault) = impossible(program, job, facts) {
+                    let instead = program.note(&job.refused, String::new());
+                    let fault = if instead.is_empty() { fault } else { fault.about(instead) };
+                    let id = format!("program {}/{}", job.name, program.name);
+                    blocked.push(Blocked { id, optional: program.optional || job.optional, fault });
+                }
             }
         }
         for object in &self.objects {
@@ -258,7 +277,7 @@ impl BpfPlan {
     }
 
     fn unprivileged(&self, facts: &Facts) -> Option<Blocked> {
-        let object = self.objects.iter().find(|object| matches!(object.found.how, How::Load(_)))?;
+        let object = self.loads().next()?;
         let fault = privilege::suffices(self.needs(facts)).err()?;
         Some(Blocked {
             id: format!("object {}", object.job.name),
@@ -270,6 +289,19 @@ impl BpfPlan {
 
 fn perf_event_paranoid() -> i32 {
     file::text("/proc/sys/kernel/perf_event_paranoid").ok().and_then(|text| text.trim().parse().ok()).unwrap_or(2)
+}
+
+/// Takes out the programs that need not be tried, because it is known that their alternatives must be used.
+fn refuse_known(job: &mut Job, facts: &Facts) {
+    let known = |job: &Job| {
+        let mut next = job.programs.iter().filter(|program| program.is_wanted(&job.refused));
+        next.find_map(|program| program.refused(&impossible(program, job, facts)?))
+    };
+    while let Some(refused) = known(job) {
+        job.refused.push(refused);
+    }
+    let refused = &job.refused;
+    job.programs.retain(|program| !refused.iter().any(|refused| refused.program == program.name));
 }
 
 /// Why a program cannot be loaded and kept here.

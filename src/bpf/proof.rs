@@ -105,7 +105,7 @@ fn disproved(live: &Generation, job: &Job, record: &Record, lenient: bool) -> Op
     if record.spec != job.spec {
         return Some("the object or its settings changed".into());
     }
-    for program in &job.programs {
+    for program in job.programs.iter().filter(|program| program.is_wanted(&record.refused)) {
         let lenient = lenient && program.optional;
         let Some((_, wanted)) = record.programs.iter().find(|(name, _)| *name == program.name) else {
             if lenient {

@@ -6,7 +6,10 @@
 
 use std::{fs, os::unix::fs::symlink, path::Path};
 
-use super::generation::{Shelf, entries, exists, remove, remove_dir, unseen};
+use super::{
+    choice::Refused,
+    generation::{Shelf, entries, exists, remove, remove_dir, unseen},
+};
 use crate::{
     config::PinName,
     error::{Cause, Fault},
@@ -30,6 +33,8 @@ pub struct Record {
     pub maps: Vec<(PinName, MapIdentity)>,
     /// Its links.
     pub links: Vec<LinkRecord>,
+    /// Its programs that others are used instead of.
+    pub refused: Vec<Refused>,
 }
 
 /// One link of an object.
@@ -125,6 +130,9 @@ impl Record {
         for link in &self.links {
             out += &format!("l\t{}\t{}\t{}\t{}\n", link.name, link.id, link.program, link.target);
         }
+        for Refused { program, next, why } in &self.refused {
+            out += &format!("r\t{program}\t{next}\t{why}\n");
+        }
         out + END.trim_start()
     }
 
@@ -152,6 +160,10 @@ impl Record {
                     let program = fields.next()?.parse().ok()?;
                     let target = fields.next()?.to_owned();
                     record.links.push(LinkRecord { name, id, program, target });
+                }
+                "r" => {
+                    let next = fields.next()?.parse().ok()?;
+                    record.refused.push(Refused { program: name, next, why: fields.next()?.to_owned() });
                 }
                 _ => return None,
             }
@@ -183,6 +195,11 @@ mod tests {
                 id: 3,
                 program: "p".parse().unwrap(),
                 target: "xdp eth0.100 native".into(),
+            }],
+            refused: vec![Refused {
+                program: "q".parse().unwrap(),
+                next: "p".parse().unwrap(),
+                why: "attach to vfs_read: Invalid argument (EINVAL)".into(),
             }],
         }
     }

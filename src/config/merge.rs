@@ -62,6 +62,8 @@ pub enum Part {
     Global(String, Data),
     /// `programs.NAME`.
     Program(String, ProgramWish),
+    /// `alternatives`.
+    Alternatives(Vec<(String, String)>),
 }
 
 /// What one file says.
@@ -139,6 +141,7 @@ fn empty_object(name: &PinName, first: &Mistake) -> ObjectWish {
         maps: Table::default(),
         globals: Table::default(),
         programs: None,
+        alternatives: Vec::new(),
         origin: format!("{}:{}", first.file, first.line),
     }
 }
@@ -183,6 +186,7 @@ impl Part {
             Self::Program(name, wish) => {
                 object.programs.get_or_insert_default().insert(name, wish);
             }
+            Self::Alternatives(pairs) => object.alternatives = pairs,
         }
     }
 }

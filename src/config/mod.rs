@@ -206,6 +206,8 @@ pub struct ObjectWish {
     pub globals: Table<String, Data>,
     /// The programs to take; `None` takes the object whole.
     pub programs: Option<Table<String, ProgramWish>>,
+    /// A program, and what to use where this kernel cannot take it; list after list, each in its order.
+    pub alternatives: Vec<(String, String)>,
     /// Where it stands.
     pub origin: Origin,
 }

@@ -196,7 +196,8 @@ fn load(run: &mut Run, plan: &Plan, changes: &mut Changes) -> Go {
     }
     // Also of an object that only gets a new link: its programs and maps are what they were.
     let found = plan.bpf.objects.iter().flat_map(|object| found(object, Status::Planned));
-    found.filter(|line| line.status == Status::Already).for_each(|line| run.say(line));
+    // So are the programs that are known to give way to others.
+    found.filter(|line| line.status != Status::Planned).for_each(|line| run.say(line));
     if !plan.bpf.changes() {
         return Ok(());
     }

@@ -56,7 +56,7 @@ pub fn attach(config: &Config, options: &Options, wish: &Wish<'_>) -> Health {
     if let Err(fault) = bpf::Store::new(&config.bpf.root).sweep() {
         run.fail("pins of a run that was killed", Phase::Settle, Must::Optional, fault);
     }
-    let mut plan = BpfPlan::new(config, options.allow_untrusted);
+    let mut plan = BpfPlan::new(config, &run.facts, options.allow_untrusted);
     let health = match choose(&mut plan, wish) {
         Ok(index) => go(&mut run, &plan, index),
         Err(fault) => {
@@ -76,7 +76,7 @@ fn choose(plan: &mut BpfPlan, wish: &Wish<'_>) -> Result<usize, Fault> {
     let fits = |asked: Option<&PinName>, name: &PinName| asked.is_none_or(|asked| asked == name);
     let mut candidates: Vec<(usize, PinName, bool)> = Vec::new();
     for (index, object) in plan.objects.iter().enumerate().filter(|(_, object)| fits(wish.object, &object.job.name)) {
-        for program in object.job.programs.iter().filter(|p| p.kind == Kind::Xdp && fits(wish.program, &p.name)) {
+        for program in object.wanted().filter(|p| p.kind == Kind::Xdp && fits(wish.program, &p.name)) {
             let named = |xdp: &XdpJob| xdp.program == program.name && xdp.interface == *wish.interface;
             candidates.push((index, program.name.clone(), object.job.xdp.iter().any(named)));
         }

@@ -18,15 +18,21 @@ pub fn found(object: &ObjectPlan, change: Status) -> Vec<Line> {
                 note: why.clone(),
                 ..Line::new(format!("object {}", job.name), Phase::Load, must, change)
             }];
-            for program in &job.programs {
+            for program in object.wanted() {
                 let must = if program.optional { Must::Optional } else { must };
                 let id = format!("program {}/{}", job.name, program.name);
                 let now = Some(format!("{} from section {:?}", program.kind.word(), program.section));
-                lines.push(Line { now, ..Line::new(id, Phase::Load, must, change) });
+                let more = program.instead.as_ref().map_or_else(String::new, |next| format!("else {next}"));
+                let note = program.note(&job.refused, more);
+                lines.push(Line { now, note, ..Line::new(id, Phase::Load, must, change) });
             }
             lines
         }
     };
+    lines.extend(object.refused().iter().map(|refused| {
+        let (id, note) = refused.line(&job.name);
+        Line { note, ..Line::new(id, Phase::Load, must, Status::Skipped) }
+    }));
     for link in &object.found.links {
         let status = match link.how {
             XdpHow::Keep => Status::Already,
@@ -63,9 +69,12 @@ fn kept(object: &ObjectPlan, record: &Record) -> Vec<Line> {
         line(format!("map {}/{name}", job.name), Layout::pinned(map).to_string(), vec![("id", map.id.to_string())])
     }));
     lines.extend(record.programs.iter().map(|(name, program)| {
-        let kind = job.program(name).map_or("", |program| program.kind.word());
+        let planned = job.program(name);
+        let kind = planned.map_or("", |program| program.kind.word());
         let facts = vec![("kind", kind.to_owned()), ("id", program.id.to_string()), ("tag", program.tag())];
-        line(format!("program {}/{name}", job.name), format!("{kind} id {} tag {}", program.id, program.tag()), facts)
+        let now = format!("{kind} id {} tag {}", program.id, program.tag());
+        let note = planned.map_or_else(String::new, |program| program.note(&record.refused, String::new()));
+        Line { note, ..line(format!("program {}/{name}", job.name), now, facts) }
     }));
     lines.extend(record.links.iter().filter(|link| !link.target.starts_with("xdp ")).map(|link| {
         line(format!("link {}/{}", job.name, link.name), link.target.clone(), vec![("id", link.id.to_string())])

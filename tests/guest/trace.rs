@@ -186,3 +186,56 @@ fn what_processes_do_is_told_with_all_that_a_new_kernel_gives() {
 fn what_processes_do_is_told_by_raw_tracepoints_on_every_kernel() {
     tells_what_processes_do(&["sys_enter_raw", "exec_raw", "trace_exit", "note_sent", "note_signal"], false);
 }
+
+#[test]
+fn of_alternatives_the_first_that_the_kernel_can_take_is_used() {
+    guest(|s, kernel| {
+        let (path, pid) = (object("ways"), std::process::id());
+        let choose = |first: &str, second: &str| {
+            let list = format!("alternatives = [[\"by_{first}\", \"by_{second}\"]]\nprograms.by_{first} = {{}}");
+            format!("[object.ways]\npath = \"{path}\"\nglobals.pid = {pid}\n{list}\n")
+        };
+        let id = |way: &str| format!("program ways/by_{way}");
+        for (first, second) in [("fentry", "kprobe"), ("kprobe", "raw")] {
+            let config = choose(first, second);
+            let report = s.apply(&config);
+            if kernel == Kernel::Uml {
+                let report = report.exits(1);
+                assert_eq!(report.status(&id(first)), "skipped", "{:#}", report.json);
+                let (cause, text) = report.fault(&id(second));
+                assert_eq!(cause, "kernel", "{text}");
+                continue;
+            }
+            let report = report.exits(0);
+            // Its kprobes end with the process that attached them.
+            let is_second = kernel == Kernel::V5_10 && first == "kprobe";
+            let (taken, slot) = match (first, is_second) {
+                ("fentry", _) => (first, 0),
+                (_, false) => (first, 1),
+                (_, true) => (second, 3),
+            };
+            if is_second {
+                let [said, noted] = [first, second].map(|way| report.step(&id(way))["note"].as_str().unwrap());
+                let why = noted.strip_prefix("instead of by_kprobe: ").unwrap();
+                assert!(why.contains("only since 5.15"), "{why}");
+                assert_eq!(
+                    (report.status(&id(first)), said),
+                    ("skipped", &*format!("not here: {why}; instead: by_raw"))
+                );
+            } else {
+                assert!(report.steps().iter().all(|step| step["id"] != id(second)), "{:#}", report.json);
+            }
+            let link = s.pinned("link", &format!("{LIVE}/ways/links/by_{taken}"));
+            assert_eq!(link["prog_id"].as_u64(), Some(report.kernel_id(&id(taken))), "{link}");
+            call(7);
+            let hits = s.dump(&format!("{LIVE}/ways/maps/hits"));
+            let hits: Vec<_> = hits.into_values().map(|value| value[0][0]).collect();
+            let mut expected = [0; 4];
+            expected[slot] = 7;
+            assert_eq!(hits, expected, "calls seen by {taken}");
+            s.check(&config).exits(0);
+            s.apply(&config).exits(0).nothing_done();
+            s.json(&["undo"]).exits(0);
+        }
+    });
+}

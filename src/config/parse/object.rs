@@ -16,7 +16,7 @@ use super::{
 };
 
 /// The keys of `[object.NAME]`.
-pub const OBJECT_KEYS: &str = "path, sha256, on-mismatch, optional, btf, maps, globals, programs";
+pub const OBJECT_KEYS: &str = "path, sha256, on-mismatch, optional, btf, maps, globals, programs, alternatives";
 /// The keys of `maps.NAME`.
 pub const MAP_KEYS: &str = "max-entries, pin, entries, programs";
 /// The keys of one of `entries`.
@@ -49,6 +49,7 @@ fn object(reader: &mut Reader<'_>, item: Item<'_>, name: &PinName) {
             "maps" => each(reader, item, name, &|reader, item, name| Some(Part::Map(name, map(reader, item)?))),
             "globals" => each(reader, item, name, &|reader, item, name| Some(Part::Global(name, data(reader, item)?))),
             "programs" => programs(reader, item, name),
+            "alternatives" => alternatives(reader, item).map(Part::Alternatives),
             _ => {
                 reader.unknown(item, OBJECT_KEYS);
                 None
@@ -84,6 +85,28 @@ fn programs(reader: &mut Reader<'_>, item: Item<'_>, object: &PinName) -> Option
         reader.mistake(item.key_at, "\"programs\" names no program", hint);
     }
     each(reader, item, object, &|reader, item, name| Some(Part::Program(name, program(reader, item)?)))
+}
+
+/// Lists of programs, as pairs of a program and the next. It stands once, but for what is the last resort of several.
+fn alternatives(reader: &mut Reader<'_>, item: Item<'_>) -> Option<Vec<(String, String)>> {
+    const WANTED: &str = "an array of lists, as in [[\"by_fentry\", \"by_kprobe\"]]";
+    let (mut pairs, mut seen) = (Vec::new(), Table::default());
+    for list in reader.array(item, WANTED)? {
+        let Some(elements) = reader.array(list, WANTED) else { continue };
+        let mut before = None;
+        for (left, element) in (0..elements.len()).rev().zip(&elements) {
+            let Some(name) = reader.parsed(*element, symbol) else { continue };
+            if seen.insert(name.clone(), left).is_some_and(|then| then + left > 0) {
+                let hint = "only the last of a list may be the last of another, too";
+                reader.mistake(element.at, &format!("program {name:?} stands twice"), hint);
+            }
+            pairs.extend(before.replace(name.clone()).map(|before| (before, name)));
+        }
+        if elements.len() < 2 {
+            reader.mistake(list.at, "a list of alternatives names at least two programs", "");
+        }
+    }
+    Some(pairs)
 }
 
 fn source(text: &str) -> Result<ObjectSource, Refused> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     super::super::{AttachWish, Data, OnMismatch, Sample, XdpMode},
-    bad, good,
+    bad, good, load,
 };
 
 fn in_program(attach: &str) -> String {
@@ -30,6 +30,7 @@ btf = "/usr/lib/btf/vmlinux"
 maps.ring.max-entries = "16M"
 maps.".rodata" = { pin = false, entries = [{ key = 0, value = "hex:0aff" }, { key = [1, 255], value = "text" }] }
 maps.jumps.programs = { 0 = "http", 7 = "dns" }
+alternatives = [["by_fentry", "by_kprobe", "by_raw"], ["tail", "by_raw"]]
 globals.on = true
 globals.low = -5
 "#,
@@ -39,12 +40,28 @@ globals.low = -5
     assert_eq!(object.sha256.unwrap()[31], 255);
     assert_eq!(object.maps["ring"].max_entries, Some(16 << 20));
     assert!(object.programs.is_none() && object.btf.is_some());
+    let pairs: Vec<_> = object.alternatives.iter().map(|(name, next)| (name.as_str(), next.as_str())).collect();
+    assert_eq!(pairs, [("by_fentry", "by_kprobe"), ("by_kprobe", "by_raw"), ("tail", "by_raw")]);
     let rodata = &object.maps[".rodata"];
     assert!(!rodata.pin);
     assert_eq!(rodata.entries[0], (Data::Int(0), Data::Bytes(vec![10, 255])));
     assert_eq!(rodata.entries[1], (Data::Bytes(vec![1, 255]), Data::Text("text".to_owned())));
     assert_eq!(object.maps["jumps"].programs[&7], "dns");
     assert_eq!((&object.globals["on"], &object.globals["low"]), (&Data::Int(1), &Data::Int(-5)));
+}
+
+#[test]
+fn a_later_files_alternatives_replace_the_earlier_ones() {
+    let file = |rest: &str| format!("[object.o]\npath = \"/o\"\nalternatives = [{rest}]");
+    for (later, left) in [("[\"c\", \"d\"]", vec![("c".to_owned(), "d".to_owned())]), ("", Vec::new())] {
+        let config = load(&[&file("[\"a\", \"b\"]"), &file(later)]).map_err(|mistakes| mistakes.to_string()).unwrap();
+        assert_eq!(config.objects.values().next().unwrap().alternatives, left);
+        assert!(
+            config.notes[0].starts_with("object.o.alternatives: b.toml:3 wins over a.toml:3"),
+            "{:?}",
+            config.notes
+        );
+    }
 }
 
 #[test]
@@ -85,6 +102,16 @@ fn bad_objects() {
         ("programs.p = { attach = true }", "leave it out"),
         ("programs.p = { attach = \"eth0\" }", "false, a table, or an array"),
         ("programs.p = { attached = false }", "did you mean \"attach\"?"),
+        ("alternatives = \"p\"", "an array of lists, as in"),
+        ("alternatives = [[\"p\", \"q\"], \"r\"]", "a.toml:3:29: \"alternatives\" takes an array of lists, as in"),
+        ("alternatives = [[\"p\", 1]]", "a.toml:3:23: \"alternatives\" takes a string"),
+        ("alternatives = [[\"p\"]]", "a.toml:3:17: a list of alternatives names at least two programs"),
+        ("alternatives = [[]]", "names at least two programs"),
+        ("alternatives = [[\"p\", \"a/b\"]]", "may not hold '/'"),
+        ("alternatives = [[\"p\", \"p\"]]", "a.toml:3:23: program \"p\" stands twice"),
+        ("alternatives = [[\"p\", \"q\"], [\"p\", \"r\"]]", "a.toml:3:30: program \"p\" stands twice"),
+        ("alternatives = [[\"p\", \"q\"], [\"q\", \"r\"]]", "only the last of a list may be the last of another"),
+        ("alternatives = [[\"q\", \"r\"], [\"p\", \"q\"]]", "program \"q\" stands twice"),
     ]
     .map(|(text, wanted)| (format!("[object.o]\npath = \"/o\"\n{text}"), wanted))
     .to_vec();
