@@ -99,7 +99,8 @@ pub struct Exit {
     pub header: Header,
     /// Who.
     pub task: Task,
-    /// As wait(2) gives it: exit code << 8, or the signal; [`Exit::UNKNOWN`] when neither was seen.
+    /// As wait(2) gives it: exit code << 8, or the signal, without the flag of a core dump (0x80), which comes later;
+    /// [`Exit::UNKNOWN`] when neither was seen.
     pub status: u32,
     /// 0, for the alignment.
     pub reserved: u32,
