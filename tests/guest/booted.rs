@@ -72,7 +72,7 @@ fn booted_with_systemd_everything_is_up_before_the_network() {
     };
     assert_eq!(faults.is_empty(), reason.is_none(), "{faults:#?}");
     for fault in faults {
-        let text = format!("{} {}", fault["fault"]["what"], fault["fault"]["mend"]);
+        let text = format!("{} {}", fault["fault"]["what"], fault["fault"]["mend"]).replace("raw_", "");
         assert!(fault["id"].as_str().unwrap().contains(" trace") && text.contains(reason.unwrap()), "{fault}");
     }
 
