@@ -91,7 +91,8 @@ pub struct Exec {
     pub line: [u8; 512],
 }
 
-/// A process that ended: its first thread did, which is the last thing that its parent waits for.
+/// A process that ended: its first thread did. Also when another thread has called execve(2) and takes its place: then
+/// the status is [`Exit::UNKNOWN`], and an [`Exec`] of the same process follows.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Exit {

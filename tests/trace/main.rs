@@ -5,9 +5,12 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+#[cfg(target_arch = "x86_64")]
+mod compat;
 mod execs;
 mod exits;
 mod filters;
+mod object;
 mod opens;
 
 use std::process::Command;
