@@ -75,13 +75,13 @@ fn a_long_path_is_cut_and_an_unreadable_one_is_empty() {
         // SAFETY: nobody has memory there, which is what the kernel says.
         assert_eq!(unsafe { libc::openat(-9, 16 as *const libc::c_char, 0) }, -1);
         let me = std::process::id();
-        let mut of = |directory: i32| {
+        let of = |directory: i32| {
             let at = offset_of!(Open, directory);
             events.place("the open", |record| {
                 record.by(me) && record.is(Kind::Open) && record.u32(at).cast_signed() == directory
             })
         };
-        let [cut, whole, unread] = [-7, -8, -9].map(|directory| of(directory));
+        let [cut, whole, unread] = [-7, -8, -9].map(of);
         let [cut, whole, unread] = [cut, whole, unread].map(|place| &events.seen[place]);
         assert_eq!((cut.0.len(), cut.u32(offset_of!(Open, length))), (656, 584), "the guide's large event");
         assert_eq!(cut.text(offset_of!(Open, path)), long[..583]);
