@@ -69,7 +69,7 @@ fault-test: ## slow, half an hour: every system call of five runs killed and fai
 	export FAULT_SEED=$(SEED) FAULT_EVERY=$(EVERY) FAULT_CASE=$(CASE)
 	$(MAKE) test ARGS="--test fault" HARNESS="--ignored --nocapture"
 
-loss-test: ## slow, half a minute: a million opens with a slow reader, each one told or counted as lost
+loss-test: ## slow, a quarter of a minute: a million opens with a slow reader, each one told or counted as lost
 	$(MAKE) test ARGS="--test loss" HARNESS="--ignored --nocapture million"
 
 race-test: ## slow, a minute: ten runs at once, 200 times

@@ -91,7 +91,8 @@ pub struct Exec {
     pub line: [u8; 512],
 }
 
-/// A process that ended: its first thread did, which is the last thing that its parent waits for.
+/// A process that ended: its first thread did. Also when another thread has called execve(2) and takes its place: then
+/// the status is [`Exit::UNKNOWN`], and an [`Exec`] of the same process follows.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Exit {
@@ -99,7 +100,8 @@ pub struct Exit {
     pub header: Header,
     /// Who.
     pub task: Task,
-    /// As wait(2) gives it: exit code << 8, or the signal; [`Exit::UNKNOWN`] when neither was seen.
+    /// As wait(2) gives it: exit code << 8, or the signal, without the flag of a core dump (0x80), which comes later;
+    /// [`Exit::UNKNOWN`] when neither was seen.
     pub status: u32,
     /// 0, for the alignment.
     pub reserved: u32,

@@ -20,7 +20,7 @@ fn config() -> String {
     format!(
         "[sysctl]\n\"{TTL}\" = 77\n\
          [object.count]\npath = \"{}\"\nprograms.count = {{ attach = {{ xdp = \"lo\", mode = \"generic\" }} }}\n\
-         [object.trace]\npath = \"builtin:trace\"\n[mounts]\ntracefs = true\n",
+         [object.trace]\npath = \"builtin:trace\"\nprograms.trace_openat = {{}}\n[mounts]\ntracefs = true\n",
         object("count_v1")
     )
 }

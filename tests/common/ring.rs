@@ -15,6 +15,19 @@ const BPF_OBJ_GET: i32 = 7;
 const BUSY: u32 = 1 << 31;
 const DISCARDED: u32 = 1 << 30;
 
+/// Opens what is pinned at `path`.
+pub fn pinned(path: &str) -> OwnedFd {
+    let path = CString::new(path).unwrap();
+    // The members that BPF_OBJ_GET reads: the path, a descriptor that must be 0, and flags.
+    let attr: [u64; 2] = [path.as_ptr() as u64, 0];
+    // SAFETY: the kernel reads sixteen bytes, and the path outlives the call; the descriptor is nobody else's.
+    unsafe {
+        let fd = libc::syscall(libc::SYS_bpf, BPF_OBJ_GET, attr.as_ptr(), 16);
+        assert!(fd >= 0, "{path:?}: {}", io::Error::last_os_error());
+        OwnedFd::from_raw_fd(i32::try_from(fd).unwrap())
+    }
+}
+
 /// The user's end of a ring buffer.
 pub struct Ring {
     consumer: *const AtomicU64,
@@ -25,15 +38,10 @@ pub struct Ring {
 impl Ring {
     /// Opens the one that is pinned at `path` and has room for `size` bytes.
     pub fn open(path: &str, size: usize) -> Self {
-        let path = CString::new(path).unwrap();
-        // The members that BPF_OBJ_GET reads: the path, a descriptor that must be 0, and flags.
-        let attr: [u64; 2] = [path.as_ptr() as u64, 0];
-        // SAFETY: the kernel reads sixteen bytes, and the path outlives the call; the maps below are those that
-        // ringbuf_map_mmap_kern() offers: a page to write, a page to read, and the data twice in a row.
+        let fd = pinned(path);
+        // SAFETY: the maps are those that ringbuf_map_mmap_kern() offers: a page to write, a page to read, and the data
+        // twice in a row.
         unsafe {
-            let fd = libc::syscall(libc::SYS_bpf, BPF_OBJ_GET, attr.as_ptr(), 16);
-            assert!(fd >= 0, "{path:?}: {}", io::Error::last_os_error());
-            let fd = OwnedFd::from_raw_fd(i32::try_from(fd).unwrap());
             let map = |bytes, access, offset: usize| {
                 let at = libc::mmap(ptr::null_mut(), bytes, access, libc::MAP_SHARED, fd.as_raw_fd(), offset as i64);
                 assert_ne!(at, libc::MAP_FAILED, "{}", io::Error::last_os_error());

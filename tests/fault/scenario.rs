@@ -64,7 +64,7 @@ pub fn write_configs() {
     let count =
         |version, attach| format!("[object.count]\npath = \"{}\"\nprograms.count = {{ {attach} }}\n", object(version));
     let on_lo = "attach = { xdp = \"lo\", mode = \"generic\" }";
-    let trace = "[object.trace]\npath = \"builtin:trace\"\n";
+    let trace = "[object.trace]\npath = \"builtin:trace\"\nprograms.trace_openat = {}\n";
     let more = "\"net.ipv4.tcp_keepalive_time\" = 7000\n";
     for (name, text) in [
         ("first", format!("{common}{more}{}{}{trace}", table(10), count("count_v1", on_lo))),

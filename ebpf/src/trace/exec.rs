@@ -1,11 +1,10 @@
 //! Programs that are started.
 
 use aya_ebpf::EbpfContext;
-use aya_ebpf::btf_maps::PerCpuArray;
 use aya_ebpf::helpers::generated::{
     bpf_get_current_task_btf, bpf_probe_read_kernel_str, bpf_probe_read_user, bpf_probe_read_user_str, bpf_task_pt_regs,
 };
-use aya_ebpf::macros::{btf_map, raw_tracepoint, tracepoint};
+use aya_ebpf::macros::{raw_tracepoint, tracepoint};
 use aya_ebpf::programs::{RawTracePointContext, TracePointContext};
 use bpfboot_ebpf::event::{Exec, Kind};
 use core::ffi::c_void;
@@ -14,6 +13,7 @@ use core::ptr::addr_of_mut;
 
 use crate::exit::started;
 use crate::registers;
+use crate::scratch::scratch;
 use crate::send::{header, send};
 use crate::task::asked_for;
 
@@ -27,10 +27,6 @@ struct Record {
     exec: Exec,
     room: [u8; LINE],
 }
-
-/// For each CPU one; why that is enough, `open.rs` says.
-#[btf_map(name = "exec")]
-static RECORD: PerCpuArray<Record, 1> = PerCpuArray::new();
 
 /// With file and command line. Where the new stack is, kernels with BTF tell since 5.15.
 #[tracepoint(category = "sched", name = "sched_process_exec")]
@@ -62,7 +58,7 @@ fn exec_raw(_: RawTracePointContext) {
 #[inline(always)]
 fn tell(fill: impl FnOnce(*mut Exec) -> (u32, usize)) {
     started();
-    let Some(record) = RECORD.get_ptr_mut(0) else { return };
+    let Some(record) = scratch::<Record>() else { return };
     // SAFETY: the record is this CPU's own; the verifier sees to it that nothing is written past it.
     unsafe {
         let exec = addr_of_mut!((*record).exec);

@@ -10,6 +10,7 @@ mod exit;
 mod open;
 mod raw;
 mod registers;
+mod scratch;
 mod send;
 mod signal;
 mod task;

@@ -1,23 +1,17 @@
 //! openat(2) and openat2(2): the guide's large event, of which only the used part is sent.
 
 use aya_ebpf::EbpfContext;
-use aya_ebpf::btf_maps::PerCpuArray;
 use aya_ebpf::helpers::generated::{bpf_get_prandom_u32, bpf_probe_read_user, bpf_probe_read_user_str};
-use aya_ebpf::macros::{btf_map, tracepoint};
+use aya_ebpf::macros::tracepoint;
 use aya_ebpf::programs::TracePointContext;
 use bpfboot_ebpf::event::{Kind, Open};
 use core::ffi::c_void;
 use core::mem::{MaybeUninit, offset_of};
 use core::ptr::{addr_of_mut, read_volatile};
 
+use crate::scratch::scratch;
 use crate::send::{header, send};
 use crate::task::asked_for;
-
-/// More than the stack of 512 bytes holds. One for each CPU is enough: every tracepoint, raw or not, calls its programs
-/// with preemption off, reading the user's memory does not sleep, and what may interrupt (a timer that sends a signal)
-/// notes something and sends nothing.
-#[btf_map(name = "open")]
-static RECORD: PerCpuArray<Open, 1> = PerCpuArray::new();
 
 /// Report one call in this many, on average; 0 reports none. The loader may override it.
 #[unsafe(export_name = "sample_rate")]
@@ -57,7 +51,7 @@ pub fn tell(directory: u64, path: u64, flags: u64, mode: u64) {
     if !sampled() {
         return;
     }
-    let Some(record) = RECORD.get_ptr_mut(0) else { return };
+    let Some(record) = scratch::<Open>() else { return };
     // SAFETY: the record is this CPU's own; the verifier sees to it that nothing is written past it.
     unsafe {
         if !asked_for(&mut (*record).task) {
