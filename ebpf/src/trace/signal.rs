@@ -21,8 +21,8 @@ const LETS_LIVE: u64 = bits([17, 18, 19, 20, 21, 22, 23, 28]);
 /// QUIT, ILL, TRAP, ABRT, BUS, FPE, SEGV, XCPU, XFSZ and SYS, by default.
 const DUMPS_CORE: u64 = bits([3, 4, 5, 6, 7, 8, 11, 24, 25, 31]);
 
-/// The last signal that was sent and may have ended all, by the address of `task_struct`, or by the number of a process,
-/// which is no address.
+/// The last signal that was sent and may have ended all, by the address of `task_struct`, or by the number of a
+/// process, which is no address.
 #[btf_map(name = "signals")]
 static SENT: LruHashMap<u64, u32, 1024> = LruHashMap::new();
 
