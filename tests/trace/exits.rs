@@ -49,6 +49,10 @@ fn acts() {
             thread::spawn(move || nix::sys::signal::kill(me, nix::sys::signal::Signal::SIGTERM));
             wait();
         }
+        Ok("a thread kills itself") => {
+            thread::spawn(|| nix::sys::signal::raise(nix::sys::signal::Signal::SIGUSR2));
+            wait();
+        }
         Ok("a thread aborts") => {
             thread::spawn(|| std::process::abort());
             wait();
@@ -100,6 +104,11 @@ fn exit_is_told_as_its_parent_is_told() {
         ] {
             let (status, told, ..) = ended(&mut events, &mut command);
             assert_eq!((status.into_raw(), told.cast_signed()), (expected, expected), "{command:?}");
+        }
+        // Which of its threads is gone first differs from time to time.
+        for _ in 0..10 {
+            let (status, told, ..) = ended(&mut events, &mut act("a thread kills itself"));
+            assert_eq!((status.into_raw(), told.cast_signed()), (libc::SIGUSR2, libc::SIGUSR2));
         }
     });
 }

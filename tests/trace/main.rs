@@ -1,4 +1,4 @@
-//! `builtin:trace` at work: what processes do, and what is told of it, by the programs for new kernels and for old ones.
+//! `builtin:trace` at work: what processes do, and what is told of it, by the programs for new kernels and old ones.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 #![allow(unsafe_code, reason = "system calls as they are")]
 

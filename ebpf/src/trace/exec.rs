@@ -74,8 +74,8 @@ fn tell(fill: impl FnOnce(*mut Exec) -> (u32, usize)) {
     }
 }
 
-/// Reads a new program's command line: the stack begins with the number of its words and a pointer to each, and they lie
-/// one after the other, in the order of the pointers.
+/// Reads a new program's command line: the stack begins with the number of its words and a pointer to each, and they
+/// lie one after the other, in the order of the pointers.
 ///
 /// # Safety
 /// `to` has room for two lines.

@@ -82,8 +82,8 @@ fn note_exit(ctx: TracePointContext) {
 /// that is told as an exit with an unknown status, and then as an exec.
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 fn trace_exit(_: RawTracePointContext) {
-    signal::forget();
     let (pid, tid) = ids();
+    signal::gone(pid, tid);
     if pid != tid {
         return;
     }

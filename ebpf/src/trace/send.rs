@@ -28,8 +28,8 @@ pub fn header(kind: Kind, size: usize) -> Header {
 #[inline(always)]
 pub unsafe fn send<T>(record: *const T, size: usize) {
     let ring = from_ref(&EVENTS).cast_mut().cast();
-    // SAFETY: as promised by the caller, and the verifier sees to it; the counter is this CPU's own, and no program that
-    // sends is interrupted by another that does.
+    // SAFETY: as promised by the caller, and the verifier sees to it; the counter is this CPU's own, and no program
+    // that sends is interrupted by another that does.
     unsafe {
         if bpf_ringbuf_output(ring, record.cast_mut().cast(), size as u64, 0) != 0
             && let Some(drops) = DROPS.get_ptr_mut(0)
