@@ -214,7 +214,7 @@ rustflags() { local IFS=$'\x1f'; printf %s "$*"; }
 ebpf() {
     local command=$1
     shift
-    (cd ebpf && CARGO_ENCODED_RUSTFLAGS=$(rustflags "-Clinker=$bpf_linker" -Clink-arg=--btf --remap-path-prefix=src=ebpf) \
+    (cd ebpf && CARGO_ENCODED_RUSTFLAGS=$(rustflags "-Clinker=$bpf_linker" -Clink-arg=--btf -Cllvm-args=-unroll-full-max-count=6 -Clink-arg=--llvm-args=-unroll-full-max-count=6 --remap-path-prefix=src=ebpf) \
         "$cargo" "$command" --release --target bpfel-unknown-none --target-dir ../target/ebpf-build \
         "${trim[@]}" "${build_core[@]}" "$@")
 }
