@@ -33,7 +33,7 @@ pub fn question(ctx: &XdpContext, s: *mut Scratch) -> Option<usize> {
         fetch::<16>(ctx, s, from + HEADER, length, name.cast());
         (*s).position = 0;
         let end = walk(s, name)?;
-        if end + 4 > length {
+        if end + 4 + HEADER > again(&raw const (*s).length) {
             return None;
         }
         (*dns).qtype = be16(at(ctx, inside(s, HEADER + end))?) as u16;
@@ -46,26 +46,24 @@ pub fn question(ctx: &XdpContext, s: *mut Scratch) -> Option<usize> {
 #[inline(always)]
 fn walk(s: *mut Scratch, name: *const u8) -> Option<usize> {
     unsafe {
-        let length = again(&raw const (*s).length) - HEADER;
         let mut position = 0;
         for _ in 0..LABELS {
-            if position >= length || position >= 255 {
-                return None;
-            }
             let label = usize::from(*name.add(mask::<0xff>(position)));
-            position += 1;
-            if label == 0 {
-                (*s).position = position as u32;
-                return Some(again(&raw const (*s).position) & 0xff);
+            position += 1 + label;
+            // The end, or what is no label: told apart outside of the loop, which stays short.
+            if label.wrapping_sub(1) > 62 {
+                (*s).position = (position - label) as u32;
+                (*s).name_length = label as u32;
+                break;
             }
-            if label > 63 {
-                if label >= 0xc0 {
-                    count(Count::Pointers as usize, 1);
-                }
-                return None;
-            }
-            position += label;
         }
-        None
+        let (length, label) = (again(&raw const (*s).position), again(&raw const (*s).name_length));
+        if length == 0 || length > 255 || length + HEADER > again(&raw const (*s).length) {
+            return None;
+        }
+        if label >= 0xc0 {
+            count(Count::Pointers as usize, 1);
+        }
+        (label == 0).then_some(length & 0xff)
     }
 }

@@ -13,7 +13,7 @@ use crate::{
 /// Bytes that are looked at, as blocks of 16.
 const BLOCKS: usize = 32;
 /// Words and lines that are stepped over in search of the host.
-const STEPS: usize = 80;
+const STEPS: usize = 64;
 
 /// A method as the first word of a segment.
 const fn method(text: &[u8]) -> u64 {
@@ -87,35 +87,31 @@ fn host(s: *mut Scratch) {
     unsafe {
         let host = (&raw mut (*s.cast::<Http>()).host).cast::<[u64; 8]>();
         clear::<8>(host.cast());
-        let length = again(&raw const (*s).length).min(16 * BLOCKS);
-        (*s).position = (*s).name_length;
+        // In bits, for the shifts.
+        (*s).position = (*s).name_length * 8;
+        (*s).want *= 8;
         let mut found = false;
         for _ in 0..STEPS {
             let position = again(&raw const (*s).position);
-            if position >= length {
+            if position >= again(&raw const (*s).want) {
                 break;
             }
-            let newline = newlines(word_at(s, position)) & u64::MAX << (position % 8 * 8);
-            if newline == 0 {
-                (*s).position = (position as u32 | 7) + 1;
-                continue;
-            }
-            let position = (position & !7) + first(newline) + 1;
-            (*s).position = position as u32;
-            let line = word(s, position, 0);
-            if (line | 0x20_2020_2020) & lowest(5) == const { method(b"host:") } {
-                found = true;
-                break;
-            }
+            let at = (&raw const (*s).window).cast::<u64>().add(position >> 6 & 63);
+            // To the next newline, or to the last byte of this word.
+            let skip = 8 * first(newlines(*at) & u64::MAX << (position & 63) | 1 << 63);
+            (*s).position = ((position & !63) + skip + 8) as u32;
+            let line = *at >> skip | *at.add(1) << 1 << (63 - skip);
+            found = (line | 0x2020_2020_2000) & lowest(6) == const { method(b"\nhost:") };
             // An empty line: the headers end.
-            if line & 0xff == 0x0d {
+            if found || line & 0xffff == const { method(b"\n\r") } {
                 break;
             }
         }
         if !found {
             return;
         }
-        let position = again(&raw const (*s).position);
+        (*s).want /= 8;
+        let position = again(&raw const (*s).position) / 8;
         (*s).position = (position + 5 + usize::from(word(s, position + 5, 0) & 0xff == 0x20)) as u32;
         let start = again(&raw const (*s).position);
         (*s).position = 64;
@@ -129,13 +125,8 @@ fn host(s: *mut Scratch) {
             }
             (*host)[words] = part;
         }
-        if start + again(&raw const (*s).position) >= length {
+        if start + again(&raw const (*s).position) >= again(&raw const (*s).want) {
             clear::<8>(host.cast());
         }
     }
-}
-
-#[inline(always)]
-fn word_at(s: *mut Scratch, position: usize) -> u64 {
-    unsafe { *(&raw const (*s).window).cast::<u64>().add(position >> 3 & 63) }
 }

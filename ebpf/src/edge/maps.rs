@@ -200,12 +200,13 @@ pub struct Scratch {
     pub ports: u32,
     /// Whether it is a fragment.
     pub fragment: u32,
+    /// Bytes of the payload to fetch.
+    pub want: u32,
     /// Where a parser has come to, and what it found.
     pub position: u32,
-    pub name: u32,
     pub name_length: u32,
-    pub alpn: u32,
-    pub alpn_length: u32,
+    /// Of a ClientHello: server name, protocols, any other.
+    pub extensions: [[u32; 2]; 3],
 }
 
 /// This CPU's scratch.
@@ -261,6 +262,15 @@ pub fn send(s: *mut Scratch, size: usize) -> bool {
         unsafe { *drops += 1 };
     }
     sent == 0
+}
+
+/// 1 for any number but 0. No comparison, of which the compiler would make a branch.
+#[inline(always)]
+pub fn nonzero(number: usize) -> usize {
+    let mut bits = number | number.wrapping_neg();
+    // SAFETY: a plain instruction.
+    unsafe { asm!("{} >>= 63", inout(reg) bits) };
+    bits
 }
 
 /// Sets words of the scratch to zero. Volatile, or the compiler would call memset(), which is not there.

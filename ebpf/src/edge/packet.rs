@@ -52,33 +52,33 @@ pub fn inside(s: *mut Scratch, position: usize) -> usize {
     offset(unsafe { &raw const (*s).payload }) + (position & DEEPEST)
 }
 
-/// Copies `length` bytes from an offset of 2 + 4n on, at most 16 * `BLOCKS`, to a place in the scratch; 16 zeroes follow
-/// at least up to the next multiple of 16.
+/// Copies `length` bytes from an offset of 2 + 4n on, at most 16 * `BLOCKS`, to a place in the scratch; zeroes follow, at
+/// least one.
 #[inline(always)]
 pub fn fetch<const BLOCKS: usize>(ctx: &XdpContext, s: *mut Scratch, from: usize, length: usize, to: *mut u32) {
     // SAFETY: the callers' places have room for 16 * `BLOCKS` + 16 bytes, and at() has looked at what is read.
     unsafe {
-        (*s).position = length.min(16 * BLOCKS) as u32;
+        (*s).want = length.min(16 * BLOCKS) as u32;
+        let want = &raw const (*s).want;
         for block in 0..BLOCKS {
-            if length < 16 * (block + 1) {
+            if again(want) < 16 * (block + 1) {
                 break;
             }
             let Some(read) = at::<[u32; 4]>(ctx, from + 16 * block) else { break };
             words(read, to.add(4 * block));
         }
-        let length = again(&raw const (*s).position);
-        let whole = again(&raw const (*s).position) & 0x3f0;
+        let whole = again(want) & 0x3f0;
         if whole > 16 * BLOCKS {
             return;
         }
         let rest = to.cast::<u8>().add(whole);
         clear::<2>(rest.cast());
         for byte in 0..15 {
-            if byte >= length & 15 {
+            if byte >= again(want) & 15 {
                 break;
             }
             let Some(read) = at::<u8>(ctx, from + whole + byte) else { break };
-            *rest.add(byte) = *read;
+            rest.add(byte).write_volatile(*read);
         }
     }
 }

@@ -11,11 +11,11 @@ pub fn blanks(word: u64) -> u64 {
     word.wrapping_sub(ONES * 0x21) & !word & TOPS
 }
 
-/// The top bit of each newline.
+/// The top bit of the first newline; those above it may be wrong.
 #[inline(always)]
 pub fn newlines(word: u64) -> u64 {
     let zero = word ^ ONES * 0x0a;
-    !(((zero & !TOPS) + !TOPS) | zero) & TOPS
+    zero.wrapping_sub(ONES) & !zero & TOPS
 }
 
 /// Which byte the lowest top bit is in.

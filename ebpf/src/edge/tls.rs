@@ -5,13 +5,13 @@ use bpfboot_ebpf::event::Tls;
 use core::mem::offset_of;
 
 use crate::{
-    maps::{Scratch, again},
+    maps::{Scratch, again, clear, nonzero},
     packet::{at, be16, fetch, inside},
     text::{lowest, word},
 };
 
 /// The most extensions that are looked at. Browsers send 18.
-const EXTENSIONS: usize = 32;
+const EXTENSIONS: usize = 24;
 const SERVER_NAME: usize = 0;
 const ALPN: usize = 16;
 /// Record header (5), handshake header (4), version (2) and random (32): the session's id follows.
@@ -22,28 +22,29 @@ const SESSION: usize = 43;
 pub fn hello(ctx: &XdpContext, s: *mut Scratch) -> Option<usize> {
     // SAFETY: here and below, `s` is this CPU's scratch, and at() has looked at what is read of a packet.
     unsafe {
-        let length = again(&raw const (*s).length);
         let start = at::<[u8; SESSION + 1]>(ctx, inside(s, 0))?;
         // A handshake record of version 3, and in it a ClientHello.
-        if length <= SESSION || (*start)[0] != 22 || (*start)[1] != 3 || (*start)[5] != 1 {
+        if again(&raw const (*s).length) <= SESSION || (*start)[0] != 22 || (*start)[1] != 3 || (*start)[5] != 1 {
             return None;
         }
         let tls = s.cast::<Tls>();
         (*tls).version = be16((&raw const (*start)[9]).cast()) as u16;
-        (*s).name_length = 0;
-        (*s).alpn_length = 0;
+        clear::<3>((&raw mut (*s).extensions).cast());
         let ciphers = SESSION + 1 + usize::from((*start)[SESSION]);
         let compression = ciphers + 2 + two(ctx, s, ciphers)?;
         let extensions = compression + 1 + one(ctx, s, compression)?;
         // Without extensions a hello ends here.
         if let Some(bytes) = two(ctx, s, extensions) {
             (*s).position = extensions as u32 + 2;
-            walk(ctx, s, (extensions + 2 + bytes).min(length));
+            (*s).want = (extensions + 2 + bytes).min(again(&raw const (*s).length)) as u32;
+            walk(ctx, s);
         }
-        texts(ctx, s)
+        alpn(ctx, s);
+        Some(offset_of!(Tls, name) + name(ctx, s))
     }
 }
 
+/// A byte of the payload.
 #[inline(always)]
 fn one(ctx: &XdpContext, s: *mut Scratch, position: usize) -> Option<usize> {
     unsafe {
@@ -54,6 +55,7 @@ fn one(ctx: &XdpContext, s: *mut Scratch, position: usize) -> Option<usize> {
     }
 }
 
+/// Two bytes of the payload as a number.
 #[inline(always)]
 fn two(ctx: &XdpContext, s: *mut Scratch, position: usize) -> Option<usize> {
     unsafe {
@@ -64,67 +66,87 @@ fn two(ctx: &XdpContext, s: *mut Scratch, position: usize) -> Option<usize> {
     }
 }
 
-/// From extension to extension; leaves where name and protocols are.
+/// From extension to extension; leaves where the last of each kind is: its position, and below that its length.
 #[inline(always)]
-fn walk(ctx: &XdpContext, s: *mut Scratch, end: usize) {
+fn walk(ctx: &XdpContext, s: *mut Scratch) {
     unsafe {
         for _ in 0..EXTENSIONS {
             let position = again(&raw const (*s).position);
             let Some(header) = at::<[u8; 4]>(ctx, inside(s, position)) else { return };
             let (kind, length) = (be16(header.cast()), be16(header.cast::<[u8; 2]>().add(1)));
             (*s).position = (position + 4 + length) as u32;
-            if again(&raw const (*s).position) > end {
+            if again(&raw const (*s).position) > again(&raw const (*s).want) {
                 return;
             }
-            if kind == SERVER_NAME && length >= 5 {
-                let Some(list) = at::<[u8; 5]>(ctx, inside(s, position + 4)) else { return };
-                let name = be16((&raw const (*list)[3]).cast());
-                if (*list)[2] == 0 && name + 5 <= length {
-                    (*s).name = position as u32 + 9;
-                    (*s).name_length = name as u32;
-                }
-            }
-            if kind == ALPN && length >= 2 {
-                let Some(list) = at::<[u8; 2]>(ctx, inside(s, position + 4)) else { return };
-                let protocols = be16(list);
-                if protocols + 2 <= length {
-                    (*s).alpn = position as u32 + 6;
-                    (*s).alpn_length = protocols as u32;
-                }
-            }
+            // Without a branch, after which the verifier would walk the rest of the loop once more.
+            let other = nonzero(kind ^ SERVER_NAME);
+            let slot = other + (other & nonzero(kind ^ ALPN));
+            (&raw mut (*s).extensions).cast::<[u32; 2]>().add(slot).write([position as u32, length as u32]);
         }
     }
 }
 
-/// Copies both into the record; gives its size.
+/// Where an extension's header is, and how many bytes follow it.
 #[inline(always)]
-fn texts(ctx: &XdpContext, s: *mut Scratch) -> Option<usize> {
+fn extension(s: *mut Scratch, slot: usize) -> (usize, usize) {
+    unsafe {
+        let found = (&raw const (*s).extensions).cast::<u32>().add(2 * slot);
+        (again(found), again(found.add(1)))
+    }
+}
+
+/// Copies the protocols.
+#[inline(always)]
+fn alpn(ctx: &XdpContext, s: *mut Scratch) {
     unsafe {
         let tls = s.cast::<Tls>();
-        let length = again(&raw const (*s).alpn_length).min(64);
-        (*tls).alpn_length = length as u16;
-        let skew = window::<4>(ctx, s, again(&raw const (*s).alpn), length);
+        let (position, bytes) = extension(s, 1);
+        (*tls).alpn_length = 0;
+        if let Some(list) = at::<[u8; 2]>(ctx, inside(s, position + 4)) {
+            let length = be16(list);
+            if length + 2 <= bytes {
+                (*tls).alpn_length = length.min(64) as u16;
+            }
+        }
+        let length = &raw const (*tls).alpn_length;
+        let skew = window::<5>(ctx, s, position + 6, usize::from(length.read_volatile()));
         let alpn = (&raw mut (*tls).alpn).cast::<u64>();
-        let length = usize::from((&raw const (*tls).alpn_length).read_volatile());
         for words in 0..8 {
-            let rest = length.saturating_sub(8 * words).min(8);
+            let rest = usize::from(length.read_volatile()).saturating_sub(8 * words).min(8);
             *alpn.add(words) = word(s, skew, words) & lowest(rest);
         }
-        let length = again(&raw const (*s).name_length).min(256);
-        (*tls).name_length = length as u32;
-        let skew = window::<16>(ctx, s, again(&raw const (*s).name), length);
-        let name = (&raw mut (*tls).name).cast::<u64>();
-        for words in 0..32 {
-            *name.add(words) = word(s, skew, words);
-        }
-        Some(offset_of!(Tls, name) + (again(&raw const (*tls).name_length) & 0x1ff))
     }
 }
 
-/// Fetches `length` bytes of the payload into the window, from up to three bytes before them; gives how many.
+/// Copies the server's name; gives its length.
+#[inline(always)]
+fn name(ctx: &XdpContext, s: *mut Scratch) -> usize {
+    unsafe {
+        let tls = s.cast::<Tls>();
+        let (position, bytes) = extension(s, 0);
+        (*tls).name_length = 0;
+        if let Some(list) = at::<[u8; 5]>(ctx, inside(s, position + 4)) {
+            let length = be16((&raw const (*list)[3]).cast());
+            if (*list)[2] == 0 && length + 5 <= bytes {
+                (*tls).name_length = length.min(256) as u32;
+            }
+        }
+        let skew = window::<17>(ctx, s, position + 9, again(&raw const (*tls).name_length));
+        let name = (&raw mut (*tls).name).cast::<u64>();
+        for words in 0..32 {
+            if 8 * words >= again(&raw const (*tls).name_length) {
+                break;
+            }
+            *name.add(words) = word(s, skew, words);
+        }
+        again(&raw const (*tls).name_length) & 0x1ff
+    }
+}
+
+/// Fetches a piece of the payload into the window, from up to three bytes before it; gives how many.
 #[inline(always)]
 fn window<const BLOCKS: usize>(ctx: &XdpContext, s: *mut Scratch, position: usize, length: usize) -> usize {
-    let from = inside(s, position & !3);
-    fetch::<BLOCKS>(ctx, s, from, length + position % 4, unsafe { (&raw mut (*s).window).cast() });
-    position % 4
+    let skew = position % 4;
+    fetch::<BLOCKS>(ctx, s, inside(s, position - skew), length + skew, unsafe { (&raw mut (*s).window).cast() });
+    skew
 }
