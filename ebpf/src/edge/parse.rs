@@ -214,6 +214,7 @@ fn chain(ctx: &XdpContext, s: *mut Scratch) -> Option<()> {
             let words = usize::from((*extension).length);
             let bytes = match header {
                 FRAGMENT => 8,
+                AUTHENTICATION if words == 0 => return None,
                 AUTHENTICATION => words * 4 + 8,
                 _ => words * 8 + 8,
             };
