@@ -107,10 +107,13 @@ need() {
         case $goal in
         test)
             want bpftool bpftool
+            want busybox busybox-static
             want clang clang
+            want curl curl
             want ethtool ethtool
             want file file
             want ip iproute2
+            want openssl openssl
             want ps procps
             want strace strace
             want systemd-analyze systemd

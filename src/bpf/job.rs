@@ -11,14 +11,17 @@ use super::{
     elf::{self, ProgramShape, Shape},
     kconfig,
     kind::Kind,
-    source::{Bytes, Vouched, hex},
+    source::{self, Bytes, Vouched, hex},
     values::{self, Slots},
 };
 use crate::{
-    config::{AttachWish, Data, IfName, MapWish, ObjectWish, OnMismatch, PinName, ProgramWish, Table, XdpMode},
+    config::{AttachWish, Data, IfName, MapWish, ObjectSource, ObjectWish, OnMismatch, PinName, ProgramWish, Table, XdpMode},
     error::{Cause, Fault},
     sys::cpu,
 };
+
+/// Maps of an object, with their settings.
+type Maps = Table<String, MapWish>;
 
 /// One object, ready for the loader child.
 #[derive(Clone, Debug)]
@@ -36,7 +39,7 @@ pub struct Job {
     /// BTF of the target kernel, where it is not the running one's.
     pub btf: Option<Vouched>,
     /// Its maps, with their settings.
-    pub maps: Table<String, MapWish>,
+    pub maps: Maps,
     /// What its maps of maps hold, as its source declares.
     pub inner_maps: Slots,
     /// Whether making its maps takes CAP_NET_ADMIN.
@@ -146,18 +149,22 @@ impl Job {
     pub fn new(wish: &ObjectWish, mut bytes: Bytes, btf: Option<Vouched>) -> Result<Self, Fault> {
         bytes.are(wish.sha256.as_ref())?;
         elf::check(&bytes.elf)?;
-        let values;
+        let mut values;
         (bytes.elf, values) = values::take(bytes.elf)?;
+        if let ObjectSource::Builtin(name) = &wish.source {
+            source::declare(name, &mut values.programs);
+        }
         bytes.elf = kconfig::define(bytes.elf, &|name| wish.globals.contains_key(name))?;
         let shape = elf::look(&bytes.elf)?;
-        let (programs, xdp) = programs(wish, &shape)?;
+        let maps = maps(wish, &shape, values.programs)?;
+        let (programs, xdp) = programs(wish, &shape, &maps)?;
         let mut job = Self {
             name: wish.name.clone(),
             spec: String::new(),
             on_mismatch: wish.on_mismatch,
             optional: wish.optional,
             btf,
-            maps: maps(wish, &shape, values.programs)?,
+            maps,
             inner_maps: values.maps,
             net_maps: shape.net_maps,
             globals: globals(wish, &shape)?,
@@ -179,6 +186,11 @@ impl Job {
     /// The hash of the file, as people compare it.
     pub fn sha256(&self) -> String {
         hex(&self.bytes.sha256)
+    }
+
+    /// Whether a program stands behind an index of a program array: it is jumped to, and not meant to be attached.
+    pub fn jumped_to(&self, program: &str) -> bool {
+        jumped_to(&self.maps, program)
     }
 
     /// Whether a program is among those to load.
@@ -205,7 +217,7 @@ fn absent<'a>(what: &str, name: &str, there: impl Iterator<Item = &'a str>) -> F
     Fault::new(Cause::Object, format!("the object holds no {what} {name:?}")).mend(format!("it holds: {there}"))
 }
 
-fn programs(wish: &ObjectWish, shape: &Shape) -> Result<(Vec<ProgramJob>, Vec<XdpJob>), Fault> {
+fn programs(wish: &ObjectWish, shape: &Shape, maps: &Maps) -> Result<(Vec<ProgramJob>, Vec<XdpJob>), Fault> {
     let names = || shape.programs.iter().map(|p| p.name.as_str());
     if let Some(missing) = wish.programs.iter().flat_map(Table::keys).find(|name| !names().any(|n| n == *name)) {
         return Err(absent("program", missing, names()));
@@ -214,7 +226,7 @@ fn programs(wish: &ObjectWish, shape: &Shape) -> Result<(Vec<ProgramJob>, Vec<Xd
     let mut out = (Vec::new(), Vec::new());
     for program in &shape.programs {
         let asked = match &wish.programs {
-            Some(table) => table.get(&program.name),
+            Some(table) => table.get(&program.name).or(jumped_to(maps, &program.name).then_some(&whole)),
             None => (!program.says.on_request).then_some(&whole),
         };
         if let Some(asked) = asked {
@@ -232,6 +244,10 @@ fn programs(wish: &ObjectWish, shape: &Shape) -> Result<(Vec<ProgramJob>, Vec<Xd
         )));
     }
     Ok(out)
+}
+
+fn jumped_to(maps: &Maps, program: &str) -> bool {
+    maps.values().any(|map| map.programs.values().any(|name| name == program))
 }
 
 fn settle(program: &ProgramShape, asked: &ProgramWish, out: &mut (Vec<ProgramJob>, Vec<XdpJob>)) -> Result<(), Fault> {
@@ -299,7 +315,7 @@ const fn fits(kind: Kind, wish: &AttachWish) -> bool {
     )
 }
 
-fn maps(wish: &ObjectWish, shape: &Shape, mut declared: Slots) -> Result<Table<String, MapWish>, Fault> {
+fn maps(wish: &ObjectWish, shape: &Shape, mut declared: Slots) -> Result<Maps, Fault> {
     if let Some(missing) = wish.maps.keys().find(|name| shape.maps.binary_search(name).is_err()) {
         return Err(absent("map", missing, shape.maps.iter().map(String::as_str)));
     }

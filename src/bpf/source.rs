@@ -12,6 +12,7 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
+use super::values::Slots;
 use crate::{
     config::ObjectSource,
     error::{Cause, Fault},
@@ -34,6 +35,15 @@ static BUILTIN: [(&str, &[u8]); 2] = [("edge", &EDGE.0), ("trace", &TRACE.0)];
 /// The names behind `builtin:`.
 pub fn builtin_names() -> impl Iterator<Item = &'static str> {
     BUILTIN.iter().map(|(name, _)| *name)
+}
+
+/// What a builtin object's program arrays are to begin with. Rust cannot declare that in the object: BTF wants an array
+/// without a length there, and a static has one.
+pub fn declare(name: &str, slots: &mut Slots) {
+    if name == "edge" {
+        let handlers = (0..).zip(["http", "dns", "tls", "log_event"].map(str::to_owned));
+        slots.insert("dispatch".to_owned(), handlers.collect());
+    }
 }
 
 /// An object's bytes and their hash.

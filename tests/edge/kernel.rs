@@ -75,13 +75,18 @@ pub struct Edge {
 impl Edge {
     /// Loads it by a configuration.
     pub fn load(s: &Sandbox, config: &str) -> Self {
+        Self::with_room(s, config, RING)
+    }
+
+    /// The same, with a ring buffer of `room` bytes.
+    pub fn with_room(s: &Sandbox, config: &str, room: usize) -> Self {
         s.apply(config).exits(0);
         let map = |name: &str| pinned(&format!("{LIVE}/edge/maps/{name}"));
         Self {
             main: pinned(&format!("{LIVE}/edge/progs/xdp_main")),
             counters: map("counters"),
             connections: map("connections"),
-            ring: Ring::open(&format!("{LIVE}/edge/maps/events"), RING),
+            ring: Ring::open(&format!("{LIVE}/edge/maps/events"), room),
         }
     }
 

@@ -17,11 +17,10 @@ use judge::{DNS, HTTP, Judge, TLS};
 use kernel::{COUNTERS, Edge};
 use packets::Random;
 
-/// As the embedded default has it, with deny lists, and room for every flow of a test.
+/// As it comes, with deny lists, and room for every flow of a test.
 const CONFIG: &str = r#"
 [object.edge]
 path = "builtin:edge"
-maps.dispatch.programs = { 0 = "http", 1 = "dns", 2 = "tls", 3 = "log_event" }
 maps.connections.max-entries = 200000
 maps.flow_cache.max-entries = 200000
 maps.deny.entries = [
