@@ -132,7 +132,9 @@ impl Finish<'_> {
             ("tag", identity.tag()),
             ("verified_instructions", identity.verified_instructions.to_string()),
         ];
-        let attached = !program.attach.is_empty() || job.xdp.iter().any(|xdp| xdp.program == program.name);
+        let attached = !program.attach.is_empty()
+            || job.xdp.iter().any(|xdp| xdp.program == program.name)
+            || job.jumped_to(program.name.as_str());
         let note = if attached { "" } else { program.kind.only_pinned() };
         let now = format!("{} id {} tag {}", program.kind.word(), identity.id, identity.tag());
         let id = format!("program {}/{}", job.name, program.name);

@@ -80,9 +80,9 @@ fn booted_with_systemd_everything_is_up_before_the_network() {
     let alive = all_alive(&s, &report);
     let expected = match kernel {
         // The tracepoint program is loaded and pinned, and has no link.
-        Kernel::V5_10 => [("link", 4), ("map", 6), ("prog", 5)],
-        Kernel::Uml => [("link", 1), ("map", 1), ("prog", 1)],
-        _ => [("link", 8), ("map", 6), ("prog", 8)],
+        Kernel::V5_10 => [("link", 4), ("map", 17), ("prog", 9)],
+        Kernel::Uml => [("link", 1), ("map", 12), ("prog", 5)],
+        _ => [("link", 8), ("map", 17), ("prog", 12)],
     };
     assert_eq!(alive, BTreeMap::from(expected));
     counts_packets(&s, kernel);
