@@ -213,13 +213,27 @@ flags() {
 rustflags() { local IFS=$'\x1f'; printf %s "$*"; }
 
 # The eBPF objects: BTF made by bpf-linker. It copies each source line that it can read into the object; told another
-# folder it finds none, and file and line stay.
+# folder it finds none. Loops of more than six turns stay loops: the verifier walks as far either way.
 ebpf() {
-    local command=$1
+    local command=$1 rolled=-unroll-full-max-count=6
     shift
-    (cd ebpf && CARGO_ENCODED_RUSTFLAGS=$(rustflags "-Clinker=$bpf_linker" -Clink-arg=--btf -Cllvm-args=-unroll-full-max-count=6 -Clink-arg=--llvm-args=-unroll-full-max-count=6 --remap-path-prefix=src=ebpf) \
+    (cd ebpf && CARGO_ENCODED_RUSTFLAGS=$(rustflags "-Clinker=$bpf_linker" -Clink-arg=--btf --remap-path-prefix=src=ebpf \
+        -Cllvm-args=$rolled -Clink-arg=--llvm-args=$rolled) \
         "$cargo" "$command" --release --target bpfel-unknown-none --target-dir ../target/ebpf-build \
         "${trim[@]}" "${build_core[@]}" "$@")
+}
+
+# lean BUILT OBJECT: away with DWARF, with the relocations of BTF that only a linker reads, and with the lines of source
+# in BTF.ext: a third of an object, for nothing but a verifier's log of programs that every kernel of the matrix takes.
+lean() {
+    local ext=target/ebpf-build/ext fields
+    "${objcopy[@]}" -g -R .rel.BTF -R .rel.BTF.ext --dump-section .BTF.ext=$ext "$1" "$2"
+    # Bytes of: magic, header; where functions begin, and their bytes; lines; CO-RE.
+    read -ra fields < <(od -An -w32 -tu4 -N32 $ext)
+    ((fields[4] == fields[3] && !fields[7])) || die "$2: a BTF.ext of another build than is known"
+    truncate -s $((fields[1] + fields[3])) $ext
+    printf '\0\0\0\0' | dd of=$ext bs=1 seek=20 conv=notrunc status=none
+    "${objcopy[@]}" --update-section .BTF.ext=$ext "$2"
 }
 
 # The binary: static-pie on musl, std rebuilt for size, a panic is an abort without a message.

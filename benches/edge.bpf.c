@@ -35,12 +35,12 @@ struct key4 { __u32 bits, address; };
 struct key6 { __u32 bits, address[4]; };
 
 MAP(BPF_MAP_TYPE_HASH, 16384, struct flow, struct connection, 0, connections);
-MAP(BPF_MAP_TYPE_LRU_HASH, 16384, struct flow, struct told, 0, flow_cache);
+MAP(BPF_MAP_TYPE_LRU_HASH, 8192, struct flow, struct told, 0, flow_cache);
 MAP(BPF_MAP_TYPE_PERCPU_HASH, 256, __u32, struct stats, 0, cpu_stats);
 MAP(BPF_MAP_TYPE_PERCPU_ARRAY, 32, __u32, __u64, 0, counters);
 MAP(BPF_MAP_TYPE_LPM_TRIE, 16384, struct key4, __u32, BPF_F_NO_PREALLOC, deny);
 MAP(BPF_MAP_TYPE_LPM_TRIE, 16384, struct key6, __u32, BPF_F_NO_PREALLOC, deny6);
-MAP(BPF_MAP_TYPE_LRU_HASH, 16384, struct source, __u64, 0, limits);
+MAP(BPF_MAP_TYPE_LRU_HASH, 8192, struct source, __u64, 0, limits);
 MAP(BPF_MAP_TYPE_PERCPU_ARRAY, 1, __u32, __u64, 0, drops);
 MAP(BPF_MAP_TYPE_PERCPU_ARRAY, 1, __u32, struct scratch, 0, scratch);
 MAP(BPF_MAP_TYPE_PROG_ARRAY, 8, __u32, __u32, 0, dispatch);

@@ -20,7 +20,7 @@ pub static CONNECTIONS: HashMap<Flow, Connection, 16_384> = HashMap::new();
 
 /// The last segment of a TCP flow that was told, so that its retransmission is not told again.
 #[btf_map(name = "flow_cache")]
-pub static FLOW_CACHE: LruHashMap<Flow, Told, 16_384> = LruHashMap::new();
+pub static FLOW_CACHE: LruHashMap<Flow, Told, 8_192> = LruHashMap::new();
 
 /// What each interface saw, by its index.
 #[btf_map(name = "cpu_stats")]
@@ -40,7 +40,7 @@ pub static DENY6: LpmTrie<[u8; 16], u32, 16_384> = LpmTrie::new();
 
 /// Sources under the limit, and when the bucket of each is full again, as bpf_ktime_get_ns() counts.
 #[btf_map(name = "limits")]
-pub static LIMITS: LruHashMap<Source, u64, 16_384> = LruHashMap::new();
+pub static LIMITS: LruHashMap<Source, u64, 8_192> = LruHashMap::new();
 
 /// Records of `src/event.rs`.
 #[btf_map(name = "events")]
