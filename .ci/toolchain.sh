@@ -232,7 +232,8 @@ lean() {
     read -ra fields < <(od -An -w32 -tu4 -N32 $ext)
     ((fields[4] == fields[3] && !fields[7])) || die "$2: a BTF.ext of another build than is known"
     truncate -s $((fields[1] + fields[3])) $ext
-    printf '\0\0\0\0' | dd of=$ext bs=1 seek=20 conv=notrunc status=none
+    # No lines, and no CO-RE, which begins where they did.
+    { printf '\0\0\0\0' && tail -c +17 $ext | head -c 4; } | dd of=$ext bs=1 seek=20 conv=notrunc status=none
     "${objcopy[@]}" --update-section .BTF.ext=$ext "$2"
 }
 

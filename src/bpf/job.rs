@@ -15,7 +15,9 @@ use super::{
     values::{self, Slots},
 };
 use crate::{
-    config::{AttachWish, Data, IfName, MapWish, ObjectSource, ObjectWish, OnMismatch, PinName, ProgramWish, Table, XdpMode},
+    config::{
+        AttachWish, Data, IfName, MapWish, ObjectSource, ObjectWish, OnMismatch, PinName, ProgramWish, Table, XdpMode,
+    },
     error::{Cause, Fault},
     sys::cpu,
 };

@@ -124,7 +124,10 @@ fn chains() -> Vec<(&'static str, Vec<u8>)> {
 fn transports() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("TCP without payload", v4(6, &tcp(80, 6, 0, b""))),
-        ("TCP with ten words of options", http(7, GET).split_at(34).0.iter().copied().chain(tcp(80, 7, 10, GET)).collect()),
+        (
+            "TCP with ten words of options",
+            http(7, GET).split_at(34).0.iter().copied().chain(tcp(80, 7, 10, GET)).collect(),
+        ),
         ("TCP with a header of 16 bytes", changed(http(8, GET), 46, &[0x40])),
         ("TCP longer than the packet", changed(v4(6, &tcp(80, 8, 0, b"")), 46, &[0xf0])),
         ("TCP to a port of no interest", v4(6, &tcp(22, 1, 0, b"SSH-2.0\r\n"))),
@@ -172,14 +175,19 @@ fn requests() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 fn questions() -> Vec<(&'static str, Vec<u8>)> {
-    let labels = |length: usize, count: usize| [[&[length as u8][..], &vec![b'l'; length]].concat().repeat(count), vec![0]].concat();
+    let labels = |length: usize, count: usize| {
+        [[&[length as u8][..], &vec![b'l'; length]].concat().repeat(count), vec![0]].concat()
+    };
     vec![
         ("a question", dns(&query(NAME, 1))),
         ("the same again, told again", dns(&query(NAME, 1))),
         ("the root", dns(&query(b"\0", 2))),
         ("a question over IPv6", v6(17, &udp(53, &query(NAME, 28)))),
         ("a name of 255 bytes", dns(&query(&[labels(62, 4)[..252].to_vec(), vec![1, b'x', 0]].concat(), 1))),
-        ("a name of 257 bytes", dns(&query(&[labels(62, 4)[..252].to_vec(), vec![3, b'x', b'y', b'z', 0]].concat(), 1))),
+        (
+            "a name of 257 bytes",
+            dns(&query(&[labels(62, 4)[..252].to_vec(), vec![3, b'x', b'y', b'z', 0]].concat(), 1)),
+        ),
         ("127 labels", dns(&query(&labels(1, 127), 1))),
         ("128 labels", dns(&query(&labels(1, 128), 1))),
         ("a compression pointer", dns(&query(b"\xc0\x0c", 1))),

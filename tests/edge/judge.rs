@@ -159,9 +159,7 @@ impl<'a> Read<'a> {
         let (mut kind, mut rest) = (header.ether_type(), &packet[14..]);
         for tags in 0.. {
             match kind {
-                EtherType::VLAN_TAGGED_FRAME
-                | EtherType::PROVIDER_BRIDGING
-                | EtherType::VLAN_DOUBLE_TAGGED_FRAME => {
+                EtherType::VLAN_TAGGED_FRAME | EtherType::PROVIDER_BRIDGING | EtherType::VLAN_DOUBLE_TAGGED_FRAME => {
                     if tags == 2 {
                         self.notes.push(TOO_DEEP);
                         return Ok(());

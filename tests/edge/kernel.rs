@@ -35,17 +35,8 @@ pub fn pinned(path: &str) -> OwnedFd {
 
 /// Runs an XDP program `repeat` times on a packet; gives its verdict.
 pub fn run(program: &OwnedFd, packet: &[u8], repeat: u32) -> io::Result<u32> {
-    let mut attr = [
-        program.as_raw_fd() as u64,
-        packet.len() as u64,
-        packet.as_ptr() as u64,
-        0,
-        u64::from(repeat),
-        0,
-        0,
-        0,
-        0,
-    ];
+    let mut attr =
+        [program.as_raw_fd() as u64, packet.len() as u64, packet.as_ptr() as u64, 0, u64::from(repeat), 0, 0, 0, 0];
     bpf(BPF_PROG_TEST_RUN, &mut attr)?;
     Ok((attr[0] >> 32) as u32)
 }

@@ -8,8 +8,8 @@ use std::{
 };
 
 use crate::{
-    CONFIG,
     common::{LIVE, object, ok, sandbox, wait_for},
+    court::CONFIG,
     judge::{DROP, HTTP, PASS, UNFIT},
     kernel::{Edge, pinned, run, write},
     packets::{IPV4, IPV6, ethernet, ipv4, ipv6, tcp, udp},
@@ -63,7 +63,17 @@ fn a_handler_swapped_while_packets_flow_loses_none() {
             // As somebody at a keyboard would.
             for name in ["tls", "http"] {
                 let mut command = Command::new("bpftool");
-                command.args(["map", "update", "pinned", &format!("{LIVE}/edge/maps/dispatch"), "key", "0", "0", "0", "0"]);
+                command.args([
+                    "map",
+                    "update",
+                    "pinned",
+                    &format!("{LIVE}/edge/maps/dispatch"),
+                    "key",
+                    "0",
+                    "0",
+                    "0",
+                    "0",
+                ]);
                 ok(command.args(["value", "pinned", &format!("{LIVE}/edge/progs/{name}")]));
             }
             stop.store(true, Ordering::Relaxed);

@@ -8,9 +8,7 @@ use aya_ebpf::{
 use core::arch::asm;
 
 use crate::{
-    maps::{
-        CONNECTIONS, CPU_STATS, Connection, Count, FLOW_CACHE, Handler, Scratch, Stats, Told, again, count, flow,
-    },
+    maps::{CONNECTIONS, CPU_STATS, Connection, Count, FLOW_CACHE, Handler, Scratch, Stats, Told, again, count, flow},
     parse::{TCP, UDP},
 };
 

@@ -36,7 +36,8 @@ pub fn request(ctx: &XdpContext, s: *mut Scratch) -> Option<usize> {
         let start = (*s).window[0];
         let blank = blanks(start);
         let name = start & before(blank);
-        let known = const { [method(b"CONNECT"), method(b"DELETE"), method(b"OPTIONS"), method(b"PATCH"), method(b"TRACE")] };
+        let known =
+            const { [method(b"CONNECT"), method(b"DELETE"), method(b"OPTIONS"), method(b"PATCH"), method(b"TRACE")] };
         if blank == 0
             || start >> (first(blank) * 8) & 0xff != 0x20
             || !(name == const { method(b"GET") }

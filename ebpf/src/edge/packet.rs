@@ -34,7 +34,6 @@ pub fn be16(bytes: *const [u8; 2]) -> usize {
     usize::from(high) << 8 | usize::from(low)
 }
 
-
 /// Copies 16 bytes into the scratch, a word at a time: for a whole array the compiler would call memmove(), which is not
 /// there.
 #[inline(always)]
