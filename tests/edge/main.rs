@@ -8,6 +8,7 @@ mod cases;
 mod court;
 mod judge;
 mod kernel;
+mod object;
 mod packets;
 mod payload;
 mod tail;

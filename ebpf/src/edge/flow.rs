@@ -45,14 +45,14 @@ pub fn follow(s: *mut Scratch) -> Option<Handler> {
         if again(&raw const (*s).length) == 0 || again(&raw const (*s).fragment) != 0 {
             return None;
         }
-        let flow = flow(s);
-        let handler = match ((*flow).protocol, (*flow).destination_port) {
+        let flow = &*flow(s);
+        let handler = match (flow.protocol, flow.destination_port) {
             (TCP, 80 | 8080) => Handler::Http,
             (TCP, 443 | 8443) => Handler::Tls,
             (UDP, 53) => return Some(Handler::Dns),
             _ => return None,
         };
-        if let Some(told) = FLOW_CACHE.get_ptr(&*flow)
+        if let Some(told) = FLOW_CACHE.get_ptr(flow)
             && (*told).sequence == (*s).sequence
         {
             count(Count::Repeated as usize, 1);
@@ -66,8 +66,8 @@ pub fn follow(s: *mut Scratch) -> Option<Handler> {
 fn connect(s: *mut Scratch) {
     unsafe {
         let now = bpf_ktime_get_ns();
-        let bytes = u64::from((*s).length);
-        if let Some(connection) = CONNECTIONS.get_ptr_mut(&*flow(s)) {
+        let (flow, bytes) = (&*flow(s), u64::from((*s).length));
+        if let Some(connection) = CONNECTIONS.get_ptr_mut(flow) {
             // Other CPUs may have packets of the same flow.
             add(&raw mut (*connection).packets, 1);
             add(&raw mut (*connection).bytes, bytes);
@@ -75,7 +75,7 @@ fn connect(s: *mut Scratch) {
             return;
         }
         let new = Connection { packets: 1, bytes, first: now, last: now };
-        if CONNECTIONS.insert(&*flow(s), new, u64::from(BPF_NOEXIST)).is_err() {
+        if CONNECTIONS.insert(flow, new, u64::from(BPF_NOEXIST)).is_err() {
             count(Count::Full as usize, 1);
         }
     }
@@ -85,9 +85,10 @@ fn connect(s: *mut Scratch) {
 #[inline(always)]
 pub fn told(s: *mut Scratch, kind: usize) {
     unsafe {
-        if (*flow(s)).protocol == TCP {
+        let flow = &*flow(s);
+        if flow.protocol == TCP {
             let told = Told { sequence: (*s).sequence, kind: kind as u32 };
-            let _ = FLOW_CACHE.insert(&*flow(s), told, u64::from(BPF_ANY));
+            let _ = FLOW_CACHE.insert(flow, told, u64::from(BPF_ANY));
         }
     }
 }

@@ -104,7 +104,7 @@ fn log_event(_ctx: XdpContext) -> u32 {
         (again(&raw const (*header).kind), again(&raw const (*header).size))
     };
     if maps::send(s, size) {
-        count(Count::Http as usize + (kind.wrapping_sub(Kind::Http as usize) & 3), 1);
+        count(Count::Told as usize + (kind.wrapping_sub(Kind::Http as usize) & 3), 1);
         flow::told(s, kind);
     }
     XDP_PASS

@@ -28,7 +28,7 @@ pub static CPU_STATS: PerCpuHashMap<u32, Stats, 256> = PerCpuHashMap::new();
 
 /// See [`Count`].
 #[btf_map(name = "counters")]
-pub static COUNTERS: PerCpuArray<u64, { Count::END as usize }> = PerCpuArray::new();
+pub static COUNTERS: PerCpuArray<u64, { Count::End as usize }> = PerCpuArray::new();
 
 /// Sources of IPv4 that are dropped. The value means nothing.
 #[btf_map(name = "deny")]
@@ -112,14 +112,10 @@ pub enum Count {
     Unfit = 26,
     /// A DNS question with a compression pointer, which is not followed.
     Pointers = 27,
-    /// Requests told.
-    Http = 28,
-    /// Questions told.
-    Dns = 29,
-    /// ClientHellos told.
-    Tls = 30,
+    /// From here on, by `Kind`: requests, questions and ClientHellos told.
+    Told = 28,
     /// How many there are.
-    END = 32,
+    End = 32,
 }
 
 /// A connection, one direction of it.

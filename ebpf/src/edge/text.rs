@@ -14,7 +14,7 @@ pub fn blanks(word: u64) -> u64 {
 /// The top bit of the first newline; those above it may be wrong.
 #[inline(always)]
 pub fn newlines(word: u64) -> u64 {
-    let zero = word ^ ONES * 0x0a;
+    let zero = word ^ (ONES * 0x0a);
     zero.wrapping_sub(ONES) & !zero & TOPS
 }
 
