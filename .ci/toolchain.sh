@@ -227,14 +227,15 @@ ebpf() {
 # in BTF.ext: a third of an object, for nothing but a verifier's log of programs that every kernel of the matrix takes.
 lean() {
     local ext=target/ebpf-build/ext fields
-    "${objcopy[@]}" -g -R .rel.BTF -R .rel.BTF.ext --dump-section .BTF.ext=$ext "$1" "$2"
+    "${objcopy[@]}" -g -R .rel.BTF -R .rel.BTF.ext --dump-section .BTF.ext=$ext "$1" "$2.new"
     # Bytes of: magic, header; where functions begin, and their bytes; lines; CO-RE.
     read -ra fields < <(od -An -w32 -tu4 -N32 $ext)
     ((fields[4] == fields[3] && !fields[7])) || die "$2: a BTF.ext of another build than is known"
     truncate -s $((fields[1] + fields[3])) $ext
     # No lines, and no CO-RE, which begins where they did.
     { printf '\0\0\0\0' && tail -c +17 $ext | head -c 4; } | dd of=$ext bs=1 seek=20 conv=notrunc status=none
-    "${objcopy[@]}" --update-section .BTF.ext=$ext "$2"
+    "${objcopy[@]}" --update-section .BTF.ext=$ext "$2.new"
+    mv "$2.new" "$2"
 }
 
 # The binary: static-pie on musl, std rebuilt for size, a panic is an abort without a message.

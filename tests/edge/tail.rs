@@ -164,3 +164,18 @@ fn a_limit_lets_a_burst_of_each_source_through_and_then_its_rate() {
         assert_eq!((sum(0), sum(1), sum(2)), (counted[0], counted[1], counted[13]), "lo, by its index");
     });
 }
+
+#[test]
+fn handlers_come_along_where_only_the_entry_is_named() {
+    sandbox(|s| {
+        let named = format!("{CONFIG}programs.xdp_main = {{ attach = {{ xdp = \"lo\", mode = \"generic\" }} }}\n");
+        let mut edge = Edge::load(s, &named);
+        assert_eq!(edge.run(&request(1)), PASS);
+        let event = edge.ring.next().expect("an event");
+        assert_eq!(event[8], 16, "{event:?}");
+        assert_eq!(
+            s.with(&named, &["attach", "lo", "--mode", "generic"]).exits(0).status("link edge/xdp_main@lo"),
+            "already"
+        );
+    });
+}
