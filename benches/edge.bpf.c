@@ -6,7 +6,8 @@
 
 #define INLINE static __always_inline
 #define MAP(kind, entries, k, v, flags, name) \
-	struct { __uint(type, kind); __uint(max_entries, entries); __uint(map_flags, flags); __type(key, k); __type(value, v); } name SEC(".maps")
+	struct { __uint(type, kind); __uint(max_entries, entries); __uint(map_flags, flags); \
+		__type(key, k); __type(value, v); } name SEC(".maps")
 
 struct header { __u64 time; __u32 kind, size; };
 struct flow {
@@ -19,7 +20,10 @@ struct flow {
 };
 struct http { struct header header; struct flow flow; __u64 method, host[8], path[16]; };
 struct dns { struct header header; struct flow flow; __u16 id, qtype; __u32 length; __u8 name[256]; };
-struct tls { struct header header; struct flow flow; __u16 version, alpn_length; __u32 name_length; __u64 alpn[8], name[32]; };
+struct tls {
+	struct header header; struct flow flow; __u16 version, alpn_length; __u32 name_length;
+	__u64 alpn[8], name[32];
+};
 union record { struct { struct header header; struct flow flow; }; struct http http; struct dns dns; struct tls tls; };
 struct scratch {
 	union record record;
@@ -160,10 +164,16 @@ INLINE void fetch(struct xdp_md *ctx, struct scratch *s, __u64 blocks, __u64 fro
 
 struct ethernet { __u16 half[7]; };
 struct tag { __u16 tag, kind; };
-struct ipv4 { __u8 version_and_words, service; __u16 length, id, fragment; __u8 hops, protocol; __u16 checksum; __u32 source, destination; };
+struct ipv4 {
+	__u8 version_and_words, service; __u16 length, id, fragment; __u8 hops, protocol;
+	__u16 checksum; __u32 source, destination;
+};
 struct ipv6 { __u8 version, label[3]; __u16 length; __u8 next, hops; __u32 source[4], destination[4]; };
 struct extension { __u8 next, length; __u16 fragment; __u32 rest; };
-struct tcp { __u16 source, destination; __u32 sequence, acknowledged; __u8 words, flags; __u16 window, checksum, urgent; };
+struct tcp {
+	__u16 source, destination; __u32 sequence, acknowledged; __u8 words, flags;
+	__u16 window, checksum, urgent;
+};
 struct udp { __u16 source, destination, length, checksum; };
 
 INLINE bool tagged(__u16 kind) { return kind == 0x8100 || kind == 0x88a8 || kind == 0x9100; }

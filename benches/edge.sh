@@ -1,7 +1,7 @@
 #!/bin/bash
-# What a packet costs at the edge: ebpf/src/edge held against its twin in C, benches/edge.bpf.c, built by clang -O2. Prints
-# one table, and fails when a bar is missed. Every figure is a ratio of two runs that follow each other (BPF_PROG_TEST_RUN,
-# thousands of times the same packet), so that other load on the machine hits both.
+# What a packet costs at the edge: ebpf/src/edge held against its twin in C, benches/edge.bpf.c, built by clang -O2.
+# Prints one table, and fails when a bar is missed. Every figure is a ratio of two runs that follow each other, thousands
+# of times the same packet (BPF_PROG_TEST_RUN), so that other load on the machine hits both.
 #
 # usage: benches/edge.sh [ROUNDS]      (as root)
 set -euo pipefail
@@ -41,7 +41,8 @@ here=c6336401 denied=c0000201
 
 packet pass "$(ipv4 36 17 $here)" 'c350 0009 0010 0000' "$(hex payload.)"
 packet deny "$(ipv4 36 17 $denied)" 'c350 0009 0010 0000' "$(hex payload.)"
-packet ipv6 "$ethernet 8100 0064 86dd 60000000 0020 00 40 20010db8000000000000000000000001 20010db8000900000000000000000001" \
+six="$ethernet 8100 0064 86dd 60000000 0020 00 40"
+packet ipv6 "$six" 20010db8000000000000000000000001 20010db8000900000000000000000001 \
     '3c00 0502 0000 0000' '1100 0104 0000 0000' 'c350 0009 0010 0000' "$(hex payload.)"
 packet dns "$(ipv4 61 17 $here)" 'c350 0035 0029 0000' '1234 0100 0001 0000 0000 0000' \
     '03 777777 07 6578616d706c65 03 6f7267 00 0001 0001'

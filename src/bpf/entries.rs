@@ -1,5 +1,5 @@
-//! Entries of maps whose sizes are known only at run time: written from the configuration, or copied from an old map; and
-//! how wide a value of the configuration is.
+//! Entries of maps whose sizes are known only at run time: written from the configuration, or copied from an old map.
+//! And how wide a value of the configuration becomes.
 
 use std::{
     io,

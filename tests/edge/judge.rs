@@ -1,4 +1,4 @@
-//! What `edge` must make of a packet, by a parser that shares nothing with it: headers by etherparse, the rest by slices.
+//! What `edge` must make of a packet, by a parser that shares nothing with it: headers by etherparse, the rest here.
 
 use std::collections::HashMap;
 

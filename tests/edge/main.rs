@@ -1,4 +1,4 @@
-//! The object `edge`: what it makes of packets, judged by an independent parser and by real clients, and its tail calls.
+//! The object `edge`: what it makes of packets, judged by an independent parser and by real clients; its tail calls.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 #[path = "../common/mod.rs"]

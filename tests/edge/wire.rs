@@ -113,9 +113,7 @@ fn events_name_what_real_clients_ask_for() {
         let _server =
             Server::start("openssl s_server -accept 10.9.0.1:443 -cert /run/cert.pem -key /run/key.pem -www -quiet");
         wait_for("the TLS server", || std::net::TcpStream::connect("10.9.0.1:443").ok());
-        client(
-            "openssl s_client -connect 10.9.0.1:443 -servername secret.example.org -alpn h2,http/1.1 -quiet -no_ign_eof",
-        );
+        client("openssl s_client -connect 10.9.0.1:443 -servername secret.example.org -alpn h2,http/1.1 -no_ign_eof");
         client("curl -s -k --http1.1 -o /dev/null --resolve curl.example.org:443:10.9.0.1 https://curl.example.org/");
         let hellos = events(18);
         let names: Vec<_> = hellos.iter().map(|event| text(event, 72)).collect();

@@ -7,8 +7,8 @@
 //!
 //! Three things keep the verifier's work small, which is paid at every boot. What two branches may set differently goes
 //! through the scratch, of which the verifier remembers nothing, so that it walks what follows once. Loops are bounded
-//! and change nothing but a position. Packets are read in words: their headers and payloads begin at 2 + 4n bytes, which
-//! the verifier knows to be aligned, since it places a packet 2 bytes past a word (NET_IP_ALIGN).
+//! and change nothing but a position. Packets are read in words: headers and payloads begin at 2 + 4n bytes, which the
+//! verifier knows to be aligned, since it places a packet 2 bytes past a word (NET_IP_ALIGN).
 #![no_std]
 #![no_main]
 // Assembly for BPF, as aya-ebpf itself has it.

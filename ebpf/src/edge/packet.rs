@@ -34,8 +34,8 @@ pub fn be16(bytes: *const [u8; 2]) -> usize {
     usize::from(high) << 8 | usize::from(low)
 }
 
-/// Copies 16 bytes into the scratch, a word at a time: for a whole array the compiler would call memmove(), which is not
-/// there.
+/// Copies 16 bytes into the scratch, a word at a time: for a whole array the compiler would call memmove(), which is
+/// not there.
 #[inline(always)]
 pub fn words(from: *const [u32; 4], to: *mut u32) {
     for word in 0..4 {
@@ -51,8 +51,8 @@ pub fn inside(s: *mut Scratch, position: usize) -> usize {
     offset(unsafe { &raw const (*s).payload }) + (position & DEEPEST)
 }
 
-/// Copies `length` bytes from an offset of 2 + 4n on, at most 16 * `BLOCKS`, to a place in the scratch; zeroes follow, at
-/// least one.
+/// Copies `length` bytes from an offset of 2 + 4n on, at most 16 * `BLOCKS`, to a place in the scratch; zeroes follow,
+/// at least one.
 #[inline(always)]
 pub fn fetch<const BLOCKS: usize>(ctx: &XdpContext, s: *mut Scratch, from: usize, length: usize, to: *mut u32) {
     // SAFETY: the callers' places have room for 16 * `BLOCKS` + 16 bytes, and at() has looked at what is read.
