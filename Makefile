@@ -35,8 +35,7 @@ objects:
 	mkdir -p target/ebpf
 	for name in edge trace reads; do
 		built=target/ebpf-build/bpfel-unknown-none/release/$$name object=target/ebpf/$$name.bpf.o
-		# Away with DWARF, and with the relocations of BTF that only a linker reads.
-		[[ $$object -nt $$built ]] || "$${objcopy[@]}" -g -R .rel.BTF -R .rel.BTF.ext "$$built" "$$object"
+		[[ $$object -nt $$built ]] || lean "$$built" "$$object"
 	done
 
 run: build ## build, then apply the embedded default (needs root)

@@ -5,13 +5,16 @@
 
 use super::{
     elf::{ProgramShape, Shape},
-    job::{ProgramJob, XdpJob, absent, target},
+    job::{Maps, ProgramJob, XdpJob, absent, target},
     kind::Kind,
 };
 use crate::{
     config::{AttachWish, ObjectWish, PinName, ProgramWish, Table},
     error::{Cause, Fault},
 };
+
+/// Programs, and what to use instead of each.
+type Pairs = [(String, String)];
 
 /// A program that another is used instead of.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -57,20 +60,30 @@ impl ProgramJob {
 }
 
 /// Whether all may fail of which a program is the last resort, and it, too.
-fn is_optional(wish: &ObjectWish, name: &str) -> bool {
-    let mut before = wish.alternatives.iter().filter(|(_, next)| next == name);
+fn is_optional(wish: &ObjectWish, alternatives: &Pairs, name: &str) -> bool {
+    let mut before = alternatives.iter().filter(|(_, next)| next == name);
     let own = wish.programs.as_ref().and_then(|programs| programs.get(name));
-    own.is_some_and(|own| own.optional) && before.all(|(before, _)| is_optional(wish, before))
+    own.is_some_and(|own| own.optional) && before.all(|(before, _)| is_optional(wish, alternatives, before))
+}
+
+/// Whether a program stands behind an index of a program array: it is jumped to, and not meant to be attached.
+pub fn jumped_to(maps: &Maps, program: &str) -> bool {
+    maps.values().any(|map| map.programs.values().any(|name| name == program))
 }
 
 /// The programs to load and where they attach.
 ///
 /// # Errors
 /// As [`super::job::Job::new`].
-pub fn programs(wish: &ObjectWish, shape: &Shape) -> Result<(Vec<ProgramJob>, Vec<XdpJob>), Fault> {
+pub fn programs(
+    wish: &ObjectWish,
+    alternatives: &Pairs,
+    shape: &Shape,
+    maps: &Maps,
+) -> Result<(Vec<ProgramJob>, Vec<XdpJob>), Fault> {
     let names = || shape.programs.iter().map(|p| p.name.as_str());
     let mut named: Vec<&String> = wish.programs.iter().flat_map(Table::keys).collect();
-    wish.alternatives.iter().for_each(|(name, next)| named.extend([name, next]));
+    alternatives.iter().for_each(|(name, next)| named.extend([name, next]));
     if let Some(missing) = named.into_iter().find(|name| !names().any(|there| there == *name)) {
         return Err(absent("program", missing, names()));
     }
@@ -78,12 +91,12 @@ pub fn programs(wish: &ObjectWish, shape: &Shape) -> Result<(Vec<ProgramJob>, Ve
     let mut out = (Vec::new(), Vec::new());
     for program in &shape.programs {
         let asked = match &wish.programs {
-            Some(table) => table.get(&program.name),
+            Some(table) => table.get(&program.name).or(jumped_to(maps, &program.name).then_some(&whole)),
             None => (!program.says.on_request).then_some(&whole),
         };
-        let is_listed = || wish.alternatives.iter().any(|(name, next)| program.name == *name || program.name == *next);
+        let is_listed = || alternatives.iter().any(|(name, next)| program.name == *name || program.name == *next);
         if let Some(asked) = asked.or_else(|| is_listed().then_some(&whole)) {
-            settle(program, asked, wish, &mut out)?;
+            settle(program, asked, wish, alternatives, &mut out)?;
         }
     }
     if out.0.is_empty() && !shape.programs.is_empty() {
@@ -103,10 +116,11 @@ fn settle(
     program: &ProgramShape,
     asked: &ProgramWish,
     wish: &ObjectWish,
+    alternatives: &Pairs,
     out: &mut (Vec<ProgramJob>, Vec<XdpJob>),
 ) -> Result<(), Fault> {
-    let is_reserve = wish.alternatives.iter().any(|(_, next)| *next == program.name);
-    let instead = wish.alternatives.iter().find(|(name, _)| *name == program.name);
+    let is_reserve = alternatives.iter().any(|(_, next)| *next == program.name);
+    let instead = alternatives.iter().find(|(name, _)| *name == program.name);
     let instead = instead.and_then(|(_, next)| next.parse().ok());
     let kind = program.says.kind;
     let name: PinName = program
@@ -154,7 +168,7 @@ fn settle(
         section: program.section.clone(),
         attach: tracing,
         load_target,
-        optional: is_optional(wish, &program.name),
+        optional: is_optional(wish, alternatives, &program.name),
         instead,
         reserve: is_reserve,
     });

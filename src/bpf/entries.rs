@@ -1,4 +1,5 @@
 //! Entries of maps whose sizes are known only at run time: written from the configuration, or copied from an old map.
+//! And how wide a value of the configuration becomes.
 
 use std::{
     io,
@@ -7,7 +8,6 @@ use std::{
 
 use aya_obj::generated::bpf_map_type as T;
 
-use super::job::sized;
 use crate::{
     config::Data,
     error::{Cause, Fault},
@@ -129,4 +129,60 @@ pub fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>, map: &MapIdentity, cpus: u
         std::mem::swap(taken, &mut next);
     }
     Ok(count)
+}
+
+/// The largest place of one value: an object can claim any size.
+const PLACE_MAX: usize = 1 << 20;
+
+/// A value as wide as its place.
+///
+/// # Errors
+/// A sentence on why it does not fit.
+pub fn sized(data: &Data, size: usize) -> Result<Vec<u8>, String> {
+    match data {
+        _ if size > PLACE_MAX => Err(format!("its place has {size} bytes; {PLACE_MAX} is the most")),
+        Data::Bytes(bytes) if bytes.len() == size => Ok(bytes.clone()),
+        Data::Bytes(bytes) => Err(format!("{} bytes were given, its place has {size}", bytes.len())),
+        Data::Text(text) if text.len() <= size => {
+            let mut bytes = text.clone().into_bytes();
+            bytes.resize(size, 0);
+            Ok(bytes)
+        }
+        Data::Text(text) => Err(format!("the text has {} bytes, its place has {size}", text.len())),
+        Data::Int(number) => sized_int(*number, size),
+    }
+}
+
+fn sized_int(number: i64, size: usize) -> Result<Vec<u8>, String> {
+    let wide = number.to_le_bytes();
+    let (kept, cut) = wide.split_at(size.min(wide.len()));
+    let negative = kept.last().is_some_and(|top| top & 0x80 != 0);
+    let lossless = cut.iter().all(|b| *b == 0) || (number < 0 && negative && cut.iter().all(|b| *b == 0xff));
+    if !lossless || size == 0 {
+        return Err(format!("{number} does not fit into {size} bytes"));
+    }
+    let mut bytes = kept.to_vec();
+    bytes.resize(size, if number < 0 { 0xff } else { 0 });
+    if cfg!(target_endian = "big") {
+        bytes.reverse();
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_as_wide_as_their_place() {
+        assert_eq!(sized(&Data::Int(1), 4), Ok(1u32.to_ne_bytes().to_vec()));
+        assert_eq!(sized(&Data::Int(-1), 2), Ok(vec![0xff, 0xff]));
+        assert_eq!(sized(&Data::Int(255), 1), Ok(vec![255]));
+        assert_eq!(sized(&Data::Int(-1), 16), Ok(vec![0xff; 16]));
+        assert!(sized(&Data::Int(256), 1).is_err());
+        assert!(sized(&Data::Int(-129), 1).is_err());
+        assert_eq!(sized(&Data::Text("ab".into()), 4), Ok(b"ab\0\0".to_vec()));
+        assert!(sized(&Data::Bytes(vec![1, 2]), 4).is_err());
+    }
 }

@@ -149,7 +149,9 @@ impl Finish<'_> {
             ("tag", identity.tag()),
             ("verified_instructions", identity.verified_instructions.to_string()),
         ];
-        let is_attached = !program.attach.is_empty() || job.xdp.iter().any(|xdp| xdp.program == program.name);
+        let is_attached = !program.attach.is_empty()
+            || job.xdp.iter().any(|xdp| xdp.program == program.name)
+            || job.jumped_to(program.name.as_str());
         let note = if is_attached { "" } else { program.kind.only_pinned() };
         let note = program.note(&self.record.refused, note.to_owned());
         let now = format!("{} id {} tag {}", program.kind.word(), identity.id, identity.tag());

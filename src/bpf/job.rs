@@ -8,18 +8,22 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use super::{
-    choice::{Refused, programs},
+    choice::{self, Refused, programs},
     elf::{self, Shape},
+    entries::sized,
     kconfig,
     kind::Kind,
-    source::{Bytes, Vouched, hex},
+    source::{self, Bytes, Vouched, hex},
     values::{self, Slots},
 };
 use crate::{
-    config::{AttachWish, Data, IfName, MapWish, ObjectWish, OnMismatch, PinName, Table, XdpMode},
+    config::{AttachWish, IfName, MapWish, ObjectWish, OnMismatch, PinName, Table, XdpMode},
     error::{Cause, Fault},
     sys::cpu,
 };
+
+/// Maps of an object, with their settings.
+pub(super) type Maps = Table<String, MapWish>;
 
 /// One object, ready for the loader child.
 #[derive(Clone, Debug)]
@@ -37,7 +41,7 @@ pub struct Job {
     /// BTF of the target kernel, where it is not the running one's.
     pub btf: Option<Vouched>,
     /// Its maps, with their settings.
-    pub maps: Table<String, MapWish>,
+    pub maps: Maps,
     /// What its maps of maps hold, as its source declares.
     pub inner_maps: Slots,
     /// Whether making its maps takes CAP_NET_ADMIN.
@@ -153,18 +157,23 @@ impl Job {
     pub fn new(wish: &ObjectWish, mut bytes: Bytes, btf: Option<Vouched>) -> Result<Self, Fault> {
         bytes.are(wish.sha256.as_ref())?;
         elf::check(&bytes.elf)?;
-        let values;
+        let mut values;
         (bytes.elf, values) = values::take(bytes.elf)?;
+        source::declare(&wish.source, &mut values.programs);
         bytes.elf = kconfig::define(bytes.elf, &|name| wish.globals.contains_key(name))?;
         let shape = elf::look(&bytes.elf)?;
-        let (programs, xdp) = programs(wish, &shape)?;
+        let maps = maps(wish, &shape, values.programs)?;
+        let is_whole = wish.programs.is_none() && wish.alternatives.is_empty();
+        let own = if is_whole { source::alternatives(&wish.source) } else { Vec::new() };
+        let alternatives = if is_whole { &own } else { &wish.alternatives };
+        let (programs, xdp) = programs(wish, alternatives, &shape, &maps)?;
         let mut job = Self {
             name: wish.name.clone(),
             spec: String::new(),
             on_mismatch: wish.on_mismatch,
             optional: wish.optional,
             btf,
-            maps: maps(wish, &shape, values.programs)?,
+            maps,
             inner_maps: values.maps,
             net_maps: shape.net_maps,
             globals: globals(wish, &shape)?,
@@ -187,6 +196,11 @@ impl Job {
     /// The hash of the file, as people compare it.
     pub fn sha256(&self) -> String {
         hex(&self.bytes.sha256)
+    }
+
+    /// Whether a program stands behind an index of a program array: it is jumped to, and not meant to be attached.
+    pub fn jumped_to(&self, program: &str) -> bool {
+        choice::jumped_to(&self.maps, program)
     }
 
     /// Whether a program is among those to load.
@@ -213,7 +227,7 @@ pub(super) fn absent<'a>(what: &str, name: &str, there: impl Iterator<Item = &'a
     Fault::new(Cause::Object, format!("the object holds no {what} {name:?}")).mend(format!("it holds: {there}"))
 }
 
-fn maps(wish: &ObjectWish, shape: &Shape, mut declared: Slots) -> Result<Table<String, MapWish>, Fault> {
+fn maps(wish: &ObjectWish, shape: &Shape, mut declared: Slots) -> Result<Maps, Fault> {
     if let Some(missing) = wish.maps.keys().find(|name| shape.maps.binary_search(name).is_err()) {
         return Err(absent("map", missing, shape.maps.iter().map(String::as_str)));
     }
@@ -248,60 +262,4 @@ fn globals(wish: &ObjectWish, shape: &Shape) -> Result<Vec<(String, Vec<u8>)>, F
             Ok((name.clone(), bytes))
         })
         .collect()
-}
-
-/// The largest place of one value: an object can claim any size.
-const PLACE_MAX: usize = 1 << 20;
-
-/// A value as wide as its place.
-///
-/// # Errors
-/// A sentence on why it does not fit.
-pub fn sized(data: &Data, size: usize) -> Result<Vec<u8>, String> {
-    match data {
-        _ if size > PLACE_MAX => Err(format!("its place has {size} bytes; {PLACE_MAX} is the most")),
-        Data::Bytes(bytes) if bytes.len() == size => Ok(bytes.clone()),
-        Data::Bytes(bytes) => Err(format!("{} bytes were given, its place has {size}", bytes.len())),
-        Data::Text(text) if text.len() <= size => {
-            let mut bytes = text.clone().into_bytes();
-            bytes.resize(size, 0);
-            Ok(bytes)
-        }
-        Data::Text(text) => Err(format!("the text has {} bytes, its place has {size}", text.len())),
-        Data::Int(number) => sized_int(*number, size),
-    }
-}
-
-fn sized_int(number: i64, size: usize) -> Result<Vec<u8>, String> {
-    let wide = number.to_le_bytes();
-    let (kept, cut) = wide.split_at(size.min(wide.len()));
-    let negative = kept.last().is_some_and(|top| top & 0x80 != 0);
-    let lossless = cut.iter().all(|b| *b == 0) || (number < 0 && negative && cut.iter().all(|b| *b == 0xff));
-    if !lossless || size == 0 {
-        return Err(format!("{number} does not fit into {size} bytes"));
-    }
-    let mut bytes = kept.to_vec();
-    bytes.resize(size, if number < 0 { 0xff } else { 0 });
-    if cfg!(target_endian = "big") {
-        bytes.reverse();
-    }
-    Ok(bytes)
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests")]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn values_are_as_wide_as_their_place() {
-        assert_eq!(sized(&Data::Int(1), 4), Ok(1u32.to_ne_bytes().to_vec()));
-        assert_eq!(sized(&Data::Int(-1), 2), Ok(vec![0xff, 0xff]));
-        assert_eq!(sized(&Data::Int(255), 1), Ok(vec![255]));
-        assert_eq!(sized(&Data::Int(-1), 16), Ok(vec![0xff; 16]));
-        assert!(sized(&Data::Int(256), 1).is_err());
-        assert!(sized(&Data::Int(-129), 1).is_err());
-        assert_eq!(sized(&Data::Text("ab".into()), 4), Ok(b"ab\0\0".to_vec()));
-        assert!(sized(&Data::Bytes(vec![1, 2]), 4).is_err());
-    }
 }

@@ -12,7 +12,7 @@ use object::{
 use super::{
     btf::{Types, add_name},
     elf::{damaged, header},
-    job::sized,
+    entries::sized,
     rewrite::{File, section_range},
 };
 use crate::{

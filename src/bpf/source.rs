@@ -11,6 +11,7 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
+use super::values::Slots;
 use crate::{
     config::ObjectSource,
     error::{Cause, Fault},
@@ -31,6 +32,37 @@ static BUILTIN: [(&str, &[u8]); 3] = [
 /// The names behind `builtin:`.
 pub fn builtin_names() -> impl Iterator<Item = &'static str> {
     BUILTIN.iter().map(|(name, _)| *name)
+}
+
+/// What a builtin object's program arrays are to begin with. Rust cannot declare that in the object: BTF wants an array
+/// without a length there, and a static has one.
+pub fn declare(source: &ObjectSource, slots: &mut Slots) {
+    if is_builtin(source, "edge") {
+        let handlers = (0..).zip(["http", "dns", "tls", "log_event"].map(str::to_owned));
+        slots.insert("dispatch".to_owned(), handlers.collect());
+    }
+}
+
+/// The alternatives of a builtin object that is taken whole. Before 5.15 the link of a tracepoint or kprobe ends with the
+/// process that made it.
+pub fn alternatives(source: &ObjectSource) -> Vec<(String, String)> {
+    const TRACE: [(&str, &str); 5] = [
+        ("trace_openat", "sys_enter_raw"),
+        ("trace_openat2", "sys_enter_raw"),
+        ("note_exit", "sys_enter_raw"),
+        ("note_exit_group", "sys_enter_raw"),
+        ("trace_exec", "exec_raw"),
+    ];
+    let pairs: &[_] = match () {
+        () if is_builtin(source, "trace") => &TRACE,
+        () if is_builtin(source, "reads") => &[("read_fentry", "read_kprobe")],
+        () => &[],
+    };
+    pairs.iter().map(|(name, next)| ((*name).to_owned(), (*next).to_owned())).collect()
+}
+
+fn is_builtin(source: &ObjectSource, wanted: &str) -> bool {
+    matches!(source, ObjectSource::Builtin(name) if name == wanted)
 }
 
 /// An object's bytes and their hash.

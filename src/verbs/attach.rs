@@ -77,6 +77,9 @@ fn choose(plan: &mut BpfPlan, wish: &Wish<'_>) -> Result<usize, Fault> {
     let mut candidates: Vec<(usize, PinName, bool)> = Vec::new();
     for (index, object) in plan.objects.iter().enumerate().filter(|(_, object)| fits(wish.object, &object.job.name)) {
         for program in object.wanted().filter(|p| p.kind == Kind::Xdp && fits(wish.program, &p.name)) {
+            if wish.program.is_none() && object.job.jumped_to(program.name.as_str()) {
+                continue;
+            }
             let named = |xdp: &XdpJob| xdp.program == program.name && xdp.interface == *wish.interface;
             candidates.push((index, program.name.clone(), object.job.xdp.iter().any(named)));
         }

@@ -102,6 +102,11 @@ impl Wire {
         Frames::on(&self.here)
     }
 
+    /// Does something at the other end.
+    pub fn there<T: Send + 'static>(&self, deed: impl FnOnce() -> T + Send + 'static) -> T {
+        self.peer.run(deed)
+    }
+
     /// Sends `count` frames and asserts that every one arrives.
     pub fn passes(&self, count: usize) {
         let (mut from, mut to) = (self.sender(), self.receiver());

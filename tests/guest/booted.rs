@@ -80,9 +80,8 @@ fn booted_with_systemd_everything_is_up_before_the_network() {
     let alive = all_alive(&s, &report);
     let expected = match kernel {
         // The tracepoint program is loaded and pinned, and has no link.
-        Kernel::V5_10 => [("link", 4), ("map", 9), ("prog", 5)],
-        Kernel::Uml => [("link", 1), ("map", 1), ("prog", 1)],
-        _ => [("link", 17), ("map", 9), ("prog", 17)],
+        Kernel::Uml => [("link", 1), ("map", 12), ("prog", 5)],
+        _ => [("link", 17), ("map", 20), ("prog", 21)],
     };
     assert_eq!(alive, BTreeMap::from(expected));
     counts_packets(&s, kernel);

@@ -2,10 +2,23 @@
 //! is thrown away. What a kernel of the matrix has, must work there; nothing is skipped because it is not found.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+#[path = "../edge/cases.rs"]
+mod cases;
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../edge/court.rs"]
+mod court;
+#[path = "../edge/judge.rs"]
+mod judge;
+#[path = "../edge/kernel.rs"]
+mod kernel;
+#[path = "../edge/packets.rs"]
+mod packets;
+#[path = "../edge/payload.rs"]
+mod payload;
 
 mod booted;
+mod edge;
 mod kernels;
 mod lockdown;
 mod old;
