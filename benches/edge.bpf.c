@@ -124,11 +124,12 @@ INLINE void clear(void *place, int n)
 }
 
 struct words { __u32 word[4]; };
+struct two_words { __u32 word[2]; };
 
 INLINE void fetch(struct xdp_md *ctx, struct scratch *s, __u64 blocks, __u64 from, __u64 length, void *to)
 {
 	volatile __u8 *rest;
-	__u64 whole;
+	__u64 whole, done;
 
 	s->want = least(length, 16 * blocks);
 #pragma clang loop unroll(disable)
@@ -147,16 +148,34 @@ INLINE void fetch(struct xdp_md *ctx, struct scratch *s, __u64 blocks, __u64 fro
 		return;
 	rest = to + whole;
 	clear((void *)rest, 2);
-#pragma clang loop unroll(disable)
-	for (__u64 byte = 0; byte < 15; byte++) {
-		__u8 *read;
+	if (s->want & 8) {
+		struct two_words *read = AT(ctx, struct two_words, from + whole);
 
-		if (byte >= (s->want & 15))
-			break;
-		read = AT(ctx, __u8, from + whole + byte);
-		if (!read)
-			break;
-		rest[byte] = *read;
+		if (read) {
+			((volatile __u32 *)rest)[0] = read->word[0];
+			((volatile __u32 *)rest)[1] = read->word[1];
+		}
+	}
+	done = s->want & 8;
+	if (s->want & 4) {
+		__u32 *read = AT(ctx, __u32, from + whole + done);
+
+		if (read)
+			*(volatile __u32 *)(rest + done) = *read;
+	}
+	done = s->want & 12;
+	if (s->want & 2) {
+		__u16 *read = AT(ctx, __u16, from + whole + done);
+
+		if (read)
+			*(volatile __u16 *)(rest + done) = *read;
+	}
+	done = s->want & 14;
+	if (s->want & 1) {
+		__u8 *read = AT(ctx, __u8, from + whole + done);
+
+		if (read)
+			rest[done] = *read;
 	}
 }
 
