@@ -72,12 +72,30 @@ pub fn fetch<const BLOCKS: usize>(ctx: &XdpContext, s: *mut Scratch, from: usize
         }
         let rest = to.cast::<u8>().add(whole);
         clear::<2>(rest.cast());
-        for byte in 0..15 {
-            if byte >= again(want) & 15 {
-                break;
-            }
-            let Some(read) = at::<u8>(ctx, from + whole + byte) else { break };
-            rest.add(byte).write_volatile(*read);
+        // What is left, from the largest piece on: where each begins follows from the length alone.
+        if again(want) & 8 != 0
+            && let Some(read) = at::<[u32; 2]>(ctx, from + whole)
+        {
+            rest.cast::<u32>().write_volatile((*read)[0]);
+            rest.cast::<u32>().add(1).write_volatile((*read)[1]);
+        }
+        let done = again(want) & 8;
+        if again(want) & 4 != 0
+            && let Some(read) = at::<u32>(ctx, from + whole + done)
+        {
+            rest.add(done).cast::<u32>().write_volatile(*read);
+        }
+        let done = again(want) & 12;
+        if again(want) & 2 != 0
+            && let Some(read) = at::<u16>(ctx, from + whole + done)
+        {
+            rest.add(done).cast::<u16>().write_volatile(*read);
+        }
+        let done = again(want) & 14;
+        if again(want) & 1 != 0
+            && let Some(read) = at::<u8>(ctx, from + whole + done)
+        {
+            rest.add(done).write_volatile(*read);
         }
     }
 }
