@@ -35,7 +35,7 @@ objects:
 	mkdir -p target/ebpf
 	for name in edge trace reads; do
 		built=target/ebpf-build/bpfel-unknown-none/release/$$name object=target/ebpf/$$name.bpf.o
-		[[ $$object -nt $$built ]] || lean "$$built" "$$object"
+		[[ $$object -nt $$built ]] || OBJCOPY="$${objcopy[*]}" ebpf/lean "$$built" "$$object"
 	done
 
 run: build ## build, then apply the embedded default (needs root)

@@ -223,43 +223,6 @@ ebpf() {
         "${trim[@]}" "${build_core[@]}" "$@")
 }
 
-# lean BUILT OBJECT: away with DWARF, with the relocations of BTF that only a linker reads, and of the lines of source in
-# BTF.ext with all but the first of each function, which libbpf wants: they are a third of an object, for nothing but a
-# verifier's log of programs that every kernel of the matrix takes.
-lean() {
-    local ext=target/ebpf-build/ext
-    "${objcopy[@]}" -g -R .rel.BTF -R .rel.BTF.ext --dump-section .BTF.ext=$ext "$1" "$2.new"
-    # In words. The header: magic, its bytes, then where functions, lines and CO-RE begin, and the bytes of each.
-    # shellcheck disable=SC2059
-    printf "$(od -An -v -w4 -tu4 $ext | awk '
-        function keep(word) { kept = kept sprintf("\\%03o\\%03o\\%03o\\%03o", word % 256, int(word / 256) % 256,
-            int(word / 65536) % 256, int(word / 16777216)); words++ }
-        { word[NR - 1] = $1 }
-        END {
-            head = word[1] / 4
-            for (i = head; i < head + word[3] / 4; i++) keep(word[i])
-            for (i = head + 1; i < head + word[3] / 4; i += count * step) {
-                name = word[i]; count = word[i + 1]; step = word[head] / 4; i += 2
-                for (j = 0; j < count; j++) first[name, word[i + j * step]] = 1
-            }
-            lines = words; keep(word[i]); step = word[i] / 4; i++
-            for (; i < head + (word[4] + word[5]) / 4; i += count * step) {
-                name = word[i]; count = word[i + 1]; i += 2; some = 0
-                for (j = 0; j < count; j++) some += (name, word[i + j * step]) in first
-                keep(name); keep(some)
-                for (j = 0; j < count * step; j++) if ((name, word[i + j - j % step]) in first) keep(word[i + j])
-            }
-            core = words
-            for (; i < head + (word[6] + word[7]) / 4; i++) keep(word[i])
-            body = kept; kept = ""
-            keep(word[0]); keep(word[1]); keep(0); keep(lines * 4); keep(lines * 4); keep((core - lines) * 4)
-            keep(core * 4); keep(word[7])
-            print kept body
-        }')" >$ext.lean
-    "${objcopy[@]}" --update-section .BTF.ext=$ext.lean "$2.new"
-    mv "$2.new" "$2"
-}
-
 # The binary: static-pie on musl, std rebuilt for size, a panic is an abort without a message.
 # cc links it: musl-gcc knows no static-pie and would leave an interpreter in it.
 static() {

@@ -10,7 +10,6 @@ use std::{
 use crate::common::{LIVE, Sandbox, ring::Ring};
 
 const BPF_MAP_LOOKUP_ELEM: i32 = 1;
-const BPF_MAP_UPDATE_ELEM: i32 = 2;
 const BPF_OBJ_GET: i32 = 7;
 const BPF_PROG_TEST_RUN: i32 = 10;
 
@@ -18,7 +17,8 @@ const BPF_PROG_TEST_RUN: i32 = 10;
 pub const COUNTERS: usize = 32;
 const RING: usize = 16 << 20;
 
-fn bpf(command: i32, attr: &mut [u64]) -> io::Result<i32> {
+/// bpf(2).
+pub fn bpf(command: i32, attr: &mut [u64]) -> io::Result<i32> {
     let size = size_of_val(attr);
     // SAFETY: the kernel reads and writes `size` bytes, and what they point to outlives the call.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, attr.as_mut_ptr(), size) };
@@ -46,12 +46,6 @@ pub fn look<const VALUE: usize>(map: &OwnedFd, key: &[u8]) -> Option<[u8; VALUE]
     let mut value = [0; VALUE];
     let mut attr = [map.as_raw_fd() as u64, key.as_ptr() as u64, value.as_mut_ptr() as u64, 0];
     bpf(BPF_MAP_LOOKUP_ELEM, &mut attr).ok().map(|_| value)
-}
-
-/// Writes an entry.
-pub fn write(map: &OwnedFd, key: &[u8], value: &[u8]) -> io::Result<()> {
-    let mut attr = [map.as_raw_fd() as u64, key.as_ptr() as u64, value.as_ptr() as u64, 0];
-    bpf(BPF_MAP_UPDATE_ELEM, &mut attr).map(drop)
 }
 
 /// The object, live.

@@ -1,7 +1,8 @@
 //! Tail calls, and what happens where something is missing or full.
 
 use std::{
-    os::fd::AsRawFd,
+    io,
+    os::fd::{AsRawFd, OwnedFd},
     process::Command,
     sync::atomic::{AtomicBool, AtomicU32, Ordering},
     thread,
@@ -11,7 +12,7 @@ use crate::{
     common::{LIVE, object, ok, sandbox, wait_for},
     court::CONFIG,
     judge::{DROP, HTTP, PASS, UNFIT},
-    kernel::{Edge, pinned, run, write},
+    kernel::{Edge, bpf, pinned, run},
     packets::{IPV4, IPV6, ethernet, ipv4, ipv6, tcp, udp},
 };
 
@@ -183,4 +184,10 @@ fn handlers_come_along_where_only_the_entry_is_named() {
             "already"
         );
     });
+}
+
+/// Writes an entry (BPF_MAP_UPDATE_ELEM).
+fn write(map: &OwnedFd, key: &[u8], value: &[u8]) -> io::Result<()> {
+    let mut attr = [map.as_raw_fd() as u64, key.as_ptr() as u64, value.as_ptr() as u64, 0];
+    bpf(2, &mut attr).map(drop)
 }

@@ -16,7 +16,7 @@ fn row_33_a_tracepoint_link_that_would_not_last_is_refused_by_the_plan() {
         let trace = |rest: &str| format!("[mounts]\ntracefs = true\n[object.trace]\npath = \"builtin:trace\"\n{rest}");
         match kernel {
             Kernel::V5_10 => {
-                let report = s.apply(&trace("")).exits(1);
+                let report = s.apply(&trace("programs.trace_openat = {}\n")).exits(1);
                 let (cause, text) = report.fault("program trace/trace_openat");
                 assert_eq!(cause, "kernel");
                 for word in ["a tracepoint link cannot outlive bpfboot", "5.15", "raw_tp, tp_btf or fentry"] {
@@ -32,13 +32,17 @@ fn row_33_a_tracepoint_link_that_would_not_last_is_refused_by_the_plan() {
                 assert_eq!(shown["id"].as_u64(), Some(pinned.kernel_id("program trace/trace_openat")));
             }
             Kernel::Uml => {
-                let report =
-                    s.apply(&trace("optional = true\n").replace("true\n[", "{ if-available = true }\n[")).exits(3);
+                let report = s
+                    .apply(
+                        &trace("optional = true\nprograms.trace_openat = {}\n")
+                            .replace("true\n[", "{ if-available = true }\n["),
+                    )
+                    .exits(3);
                 let (cause, text) = report.fault("program trace/trace_openat");
                 assert!(cause == "kernel" && text.contains("knows no tracepoint programs"), "{text}");
             }
             _ => {
-                let report = s.apply(&trace("")).exits(0);
+                let report = s.apply(&trace("programs.trace_openat = {}\n")).exits(0);
                 let link = s.pinned("link", &format!("{LIVE}/trace/links/trace_openat"));
                 assert_eq!(link["prog_id"].as_u64(), Some(report.kernel_id("program trace/trace_openat")));
             }

@@ -5,9 +5,9 @@
 (($# == 1)) || usage
 interface=eth0 mode=native trace='' probes=(kprobe kretprobe ksyscall fentry fexit lsm)
 case $1 in
-# A kprobe's or tracepoint's link can be pinned since 5.15. What is absent is optional: degraded, with the reason.
-5.10) trace='programs.trace_openat = { optional = true }' probes=(fentry fexit lsm) ;;
-# No tracing at all, and no card.
+# A kprobe's link can be pinned since 5.15.
+5.10) probes=(fentry fexit lsm) ;;
+# No tracing at all, and no card. What is absent is optional: degraded, with the reason.
 uml) interface=lo mode=generic trace='optional = true' probes=() ;;
 esac
 cat <<END
