@@ -3,6 +3,7 @@
 
 use std::{
     io,
+    net::IpAddr,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
@@ -98,7 +99,7 @@ fn write_each(
     let (stride, copies) = value_bytes(map, cpus);
     for (number, (key, value)) in entries.iter().enumerate() {
         let misfit = |which: &str, why| Fault::new(Cause::Map, format!("entry {}: its {which}: {why}", number + 1));
-        let key = sized(key, map.key_size as usize).map_err(|why| misfit("key", why))?;
+        let key = as_key(key, map).map_err(|why| misfit("key", why))?;
         let mut copy = sized(value, map.value_size as usize).map_err(|why| misfit("value", why))?;
         copy.resize(stride, 0);
         look(&key)?;
@@ -129,6 +130,32 @@ pub fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>, map: &MapIdentity, cpus: u
         std::mem::swap(taken, &mut next);
     }
     Ok(count)
+}
+
+/// A key as its map wants it. For a trie of prefixes, text is an address with the length of the prefix behind it, of which
+/// the kernel wants the length first (struct bpf_lpm_trie_key_u8 in include/uapi/linux/bpf.h).
+fn as_key(data: &Data, map: &MapIdentity) -> Result<Vec<u8>, String> {
+    let size = map.key_size as usize;
+    let Data::Text(text) = data else { return sized(data, size) };
+    if map.map_type != T::BPF_MAP_TYPE_LPM_TRIE as u32 {
+        return sized(data, size);
+    }
+    let (address, length) = text.split_once('/').unwrap_or((text, ""));
+    let address = match address.parse() {
+        Ok(IpAddr::V4(address)) => address.octets().to_vec(),
+        Ok(IpAddr::V6(address)) => address.octets().to_vec(),
+        Err(_) => return Err(format!("{text:?} is no prefix such as 192.0.2.0/24 or 2001:db8::/32")),
+    };
+    let widest = 8 * address.len() as u32;
+    let length = match length {
+        "" => Some(widest),
+        length => length.parse().ok().filter(|length| *length <= widest),
+    };
+    match length {
+        Some(length) if size == 4 + address.len() => Ok([&length.to_ne_bytes(), &*address].concat()),
+        Some(_) => Err(format!("{text:?} takes {} bytes, its place has {size}", 4 + address.len())),
+        None => Err(format!("the length of {text:?} is no number up to {widest}")),
+    }
 }
 
 /// The largest place of one value: an object can claim any size.
@@ -184,5 +211,35 @@ mod tests {
         assert!(sized(&Data::Int(-129), 1).is_err());
         assert_eq!(sized(&Data::Text("ab".into()), 4), Ok(b"ab\0\0".to_vec()));
         assert!(sized(&Data::Bytes(vec![1, 2]), 4).is_err());
+    }
+
+    #[test]
+    fn prefixes_are_written_as_people_write_them() {
+        let mut map = MapIdentity {
+            id: 1,
+            map_type: T::BPF_MAP_TYPE_LPM_TRIE as u32,
+            key_size: 8,
+            value_size: 4,
+            max_entries: 1,
+            flags: 1,
+        };
+        let key = |map: &MapIdentity, text: &str| as_key(&Data::Text(text.into()), map);
+        assert_eq!(key(&map, "192.0.2.0/24"), Ok([&24_u32.to_ne_bytes()[..], &[192, 0, 2, 0]].concat()));
+        assert_eq!(key(&map, "192.0.2.1"), Ok([&32_u32.to_ne_bytes()[..], &[192, 0, 2, 1]].concat()));
+        assert_eq!(key(&map, "0.0.0.0/0"), Ok(vec![0; 8]));
+        for (wrong, why) in [
+            ("192.0.2.0/33", "the length of \"192.0.2.0/33\" is no number up to 32"),
+            ("192.0.2.0/-1", "the length of \"192.0.2.0/-1\" is no number up to 32"),
+            ("192.0.2/24", "\"192.0.2/24\" is no prefix such as 192.0.2.0/24 or 2001:db8::/32"),
+            ("2001:db8::/32", "\"2001:db8::/32\" takes 20 bytes, its place has 8"),
+        ] {
+            assert_eq!(key(&map, wrong), Err(why.to_owned()));
+        }
+        map.key_size = 20;
+        let mut expected = [&32_u32.to_ne_bytes()[..], &[0; 16]].concat();
+        expected.splice(4..8, [0x20, 1, 0x0d, 0xb8]);
+        assert_eq!(key(&map, "2001:db8::/32"), Ok(expected));
+        map.map_type = T::BPF_MAP_TYPE_HASH as u32;
+        assert_eq!(key(&map, "a/b").map(|key| key.len()), Ok(20));
     }
 }

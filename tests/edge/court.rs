@@ -13,10 +13,10 @@ path = "builtin:edge"
 maps.connections.max-entries = 200000
 maps.flow_cache.max-entries = 200000
 maps.deny.entries = [
-    { key = "hex:18000000c0000200", value = 0 },
+    { key = "192.0.2.0/24", value = 0 },
     { key = [31, 0, 0, 0, 198, 51, 100, 6], value = 0 },
 ]
-maps.deny6.entries = [{ key = "hex:8000000020010db8000000000000000000000007", value = 0 }]
+maps.deny6.entries = [{ key = "2001:db8::7", value = 0 }]
 "#;
 
 /// Length of the header of an event, before its flow.
