@@ -77,7 +77,7 @@ fn booted_with_systemd_everything_is_up_before_the_network() {
         // Raw tracepoints do the work of five tracepoints, and there are no kprobes.
         Kernel::V5_10 => [("link", 9), ("map", 20), ("prog", 13)],
         Kernel::Uml => [("link", 1), ("map", 12), ("prog", 5)],
-        _ => [("link", 17), ("map", 20), ("prog", 21)],
+        _ => [("link", 15), ("map", 20), ("prog", 19)],
     };
     assert_eq!(alive, BTreeMap::from(expected));
     counts_packets(&s, kernel);
