@@ -36,7 +36,7 @@ fn row_35_the_embedded_default_is_told_in_the_same_words_on_every_kernel() {
         match kernel {
             Kernel::Uml => {
                 let report = report.exits(1);
-                let (cause, text) = report.fault("program trace/sys_enter_raw");
+                let (cause, text) = report.fault("program trace/trace_exit");
                 assert_eq!(cause, "kernel", "the one reason for this kernel: {text}");
                 for step in report.steps().iter().filter(|step| step["fault"].is_object()) {
                     assert!(step["id"].as_str().unwrap().starts_with("program trace/"), "{step}");
