@@ -1,9 +1,8 @@
 //! Loading: every program of every object goes through the verifier, on all CPUs at once.
 
 use std::{
+    cmp::Reverse,
     os::fd::{AsFd, OwnedFd},
-    sync::{Mutex, PoisonError},
-    thread,
     time::{Duration, Instant},
 };
 
@@ -17,6 +16,7 @@ use aya_obj::{
 
 use super::{
     child::{GaveUp, Out, Work},
+    crew,
     fault::{of_load, of_no_target},
     job::ProgramJob,
     kind::Kind,
@@ -62,8 +62,16 @@ pub fn load_programs(works: &mut [Work<'_>], btf: &KernelBtf<'_>, out: &Out) -> 
             return Ok(());
         }
         let threads = process::usable_cpus().min(queue.len());
-        let results = load_all(queue, threads, btf, out);
-        settle(results, works, out)?;
+        // A log for all loads of a thread: what is given back is not used again.
+        let done = crew::Done::default();
+        crew::work(queue.len(), threads, &|at, log| {
+            let Some(load) = queue.get(at) else { return };
+            let (job, start) = (load.job, Instant::now());
+            out.send(&Event::Begin(format!("program {}/{}", load.object, job.name)));
+            let result = load_one(load, btf, log);
+            crew::note(&done, (load.work, job, start.elapsed(), result));
+        });
+        settle(crew::all(done), works, out)?;
     }
 }
 
@@ -75,6 +83,8 @@ fn next_in_line<'a, 'w>(works: &'w [Work<'a>]) -> Vec<Load<'a, 'w>> {
         let wanted = untried.filter(|program| program.is_wanted(&work.record.refused));
         queue.extend(wanted.map(|job| Load { work: at, object: &plan.job.name, job, opened }));
     }
+    // The longest first: nobody is to wait for one that was begun last.
+    queue.sort_by_key(|load| Reverse(look_up(&load.opened.object, load.job).map(|(_, code)| code.instructions.len())));
     queue
 }
 
@@ -106,31 +116,7 @@ fn settle(results: Vec<Loaded<'_>>, works: &mut [Work<'_>], out: &Out) -> Result
     if gave_up { Err(GaveUp) } else { Ok(()) }
 }
 
-fn load_all<'a>(queue: Vec<Load<'a, '_>>, threads: usize, btf: &KernelBtf<'_>, out: &Out) -> Vec<Loaded<'a>> {
-    let queue = Mutex::new(queue.into_iter());
-    let results = Mutex::new(Vec::new());
-    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-    let work = || {
-        // One for all loads of a thread: what is given back is not used again.
-        let mut log = Vec::new();
-        while let Some(load) = next() {
-            let (work, job, start) = (load.work, load.job, Instant::now());
-            out.send(&Event::Begin(format!("program {}/{}", load.object, job.name)));
-            let result = load_one(load, btf, &mut log);
-            results.lock().unwrap_or_else(PoisonError::into_inner).push((work, job, start.elapsed(), result));
-        }
-    };
-    thread::scope(|scope| {
-        for _ in 1..threads {
-            // A thread that cannot be started leaves its share to the others.
-            let _ = thread::Builder::new().stack_size(512 << 10).spawn_scoped(scope, work);
-        }
-        work();
-    });
-    results.into_inner().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn load_one(load: Load<'_, '_>, btf: &KernelBtf<'_>, log: &mut Vec<u8>) -> Result<OwnedFd, Fault> {
+fn load_one(load: &Load<'_, '_>, btf: &KernelBtf<'_>, log: &mut Vec<u8>) -> Result<OwnedFd, Fault> {
     let Load { job, opened, .. } = load;
     let name = job.name.as_str();
     let (program, function) = look_up(&opened.object, job)

@@ -10,6 +10,7 @@ mod btf;
 mod child;
 mod choice;
 mod commit;
+mod crew;
 mod elf;
 mod entries;
 mod fault;

@@ -16,7 +16,7 @@ use aya_obj::{
 use object::Endianness;
 
 use super::{
-    entries,
+    crew, entries,
     fault::{of_btf, of_new_map, of_parse, of_relocation},
     job::Job,
     kind::Kind,
@@ -32,6 +32,7 @@ use crate::{
     sys::{
         bpf::{self, MapIdentity, Pinned},
         load::{NewMap, create_map, freeze_map, load_btf},
+        process,
     },
 };
 
@@ -83,6 +84,9 @@ impl KernelBtf<'_> {
     }
 }
 
+/// Maps for which a thread more is worth starting.
+const MAPS_EACH: usize = 4;
+
 /// Opens an object into the stage.
 ///
 /// # Errors
@@ -94,11 +98,17 @@ pub fn open(job: &Job, store: &Store, machine: Machine, kernel_btf: &KernelBtf<'
     let mut defined: Vec<(String, aya_obj::Map)> = mem::take(&mut object.maps).into_iter().collect();
     // Maps of maps last: the kernel wants to see a map like the ones they will hold.
     defined.sort_by_key(|(name, map)| (is_map_of_maps(map), name.clone()));
-    let mut maps = Vec::new();
-    for (name, map) in &defined {
+    // Large maps take milliseconds, a thread a tenth of one.
+    let threads = process::usable_cpus().min(defined.len() / MAPS_EACH);
+    let done = crew::Done::default();
+    crew::work(defined.len(), threads, &|at, _| {
+        let Some((name, map)) = defined.get(at) else { return };
         let wish = job.maps.get(name).cloned().unwrap_or_default();
-        maps.push(make(job, store, machine, kernel_btf.outside, btf.as_ref(), name, map, &wish)?);
-    }
+        crew::note(&done, (at, make(job, store, machine, kernel_btf.outside, btf.as_ref(), name, map, &wish)));
+    });
+    let mut made = crew::all(done);
+    made.sort_by_key(|(at, _)| *at);
+    let mut maps = made.into_iter().map(|(_, made)| made).collect::<Result<Vec<_>, _>>()?;
     fill_maps_of_maps(job, &maps)?;
     relocate(
         &mut object,
