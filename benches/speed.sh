@@ -40,6 +40,11 @@ keys=(net/core/optmem_max=131072 net/core/somaxconn=8192 net/ipv4/tcp_max_syn_ba
         printf '%s = %s\n' "${name//\//.}" "${key#*=}" >>$work/peer.conf
     done
     printf '[object.%s]\npath = "builtin:%s"\n' edge edge trace trace
+} >$work/attached.toml
+# The same work as bpftool's, which attaches nothing and cannot choose: all programs, only pinned.
+{
+    cat $work/attached.toml
+    llvm-readelf -s target/ebpf/trace.bpf.o | awk '$4 == "FUNC" && $5 == "GLOBAL" && $8 !~ /^mem/ { print "programs." $8 " = { attach = false }" }'
 } >$work/all.toml
 printf '[bpf]\ndeadline = "5m"\n[object.slow]\npath = "%s"\n' $work/slow.bpf.o >$work/slow.toml
 
@@ -95,6 +100,7 @@ for ((round = 0; round < rounds; round++)); do
     clean; peer; note peer
     clean; bpfboot all; note cold
     warm; note warm
+    clean; bpfboot attached; note attached
 done
 for ((round = 0; round < slow_rounds; round++)); do
     clean; one_by_one; note one_by_one
@@ -149,6 +155,7 @@ amount() {
 read -ra nothing <<<"${us[nothing]}"
 printf '%-38s %10s %10s %7s  %-10s  %s\n' '' 'bpfboot ms' 'other ms' ratio 'middle half' wanted
 ratio 'cold: tune, load, pin, step down' cold peer '<=' 600
+ratio '  and eight tracepoints attached' attached peer '<='
 ratio 'warm: nothing to do' warm peer '<=' 300
 ratio '16 slow programs: times faster' slow one_by_one '>=' 1850
 ratio '  the same by two bpftools at once' two_at_once one_by_one '>='
@@ -162,8 +169,7 @@ cat <<END
 
 $rounds rounds ($slow_rounds of slow programs), load $load before and $(cut -d' ' -f1 /proc/loadavg) after; starting /usr/bin/true alone takes $(ms "${nothing[@]}") ms of each time.
 cold, warm: against benches/peer, which does the same with sysctl, bpftool and setpriv, and cannot run twice. bpfboot also
-  attaches eight tracepoints (bpftool 7.1 cannot), proves, keeps an undo journal, reports and logs; bpftool also loads the
-  two programs for older kernels (it cannot choose).
+  proves, keeps an undo journal, reports and logs. Attached is the embedded default: bpftool 7.1 cannot do that.
 slow: against bpftool prog loadall, which loads one by one. Two bpftools, each with all 16, in half their time: what the
   machine makes possible just now.
 memory: the largest resident set of any of its processes.
