@@ -1,6 +1,8 @@
-//! Packs the eBPF objects that the binary carries. `make objects` has built them into `BPFBOOT_EBPF_DIR`.
+//! Packs and hashes the eBPF objects that the binary carries. `make objects` has built them into `BPFBOOT_EBPF_DIR`.
 
 use std::{env, error::Error, fs, path::Path};
+
+use sha2::{Digest, Sha256};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let (from, to) = (env::var("BPFBOOT_EBPF_DIR")?, env::var("OUT_DIR")?);
@@ -8,8 +10,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     for name in ["edge", "reads", "trace"] {
         let object = Path::new(&from).join(format!("{name}.bpf.o"));
         println!("cargo::rerun-if-changed={}", object.display());
-        let packed = lz4_flex::block::compress_prepend_size(&fs::read(object)?);
-        fs::write(Path::new(&to).join(format!("{name}.lz4")), packed)?;
+        let object = fs::read(object)?;
+        fs::write(Path::new(&to).join(format!("{name}.lz4")), lz4_flex::block::compress_prepend_size(&object))?;
+        fs::write(Path::new(&to).join(format!("{name}.sha256")), Sha256::digest(&object))?;
     }
     Ok(())
 }

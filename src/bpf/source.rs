@@ -22,16 +22,28 @@ use crate::{
 /// No BPF object is larger, nor is a kernel's BTF: the kernel's own selftests stay below 6 MiB.
 const FILE_MAX: u64 = 16 << 20;
 
-/// The embedded objects, packed by build.rs.
-static BUILTIN: [(&str, &[u8]); 3] = [
-    ("edge", include_bytes!(concat!(env!("OUT_DIR"), "/edge.lz4"))),
-    ("reads", include_bytes!(concat!(env!("OUT_DIR"), "/reads.lz4"))),
-    ("trace", include_bytes!(concat!(env!("OUT_DIR"), "/trace.lz4"))),
-];
+/// An embedded object, as build.rs packs it.
+struct Builtin {
+    name: &'static str,
+    packed: &'static [u8],
+    sha256: &'static [u8; 32],
+}
+
+macro_rules! builtin {
+    ($name:literal) => {
+        Builtin {
+            name: $name,
+            packed: include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".lz4")),
+            sha256: include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".sha256")),
+        }
+    };
+}
+
+static BUILTIN: [Builtin; 3] = [builtin!("edge"), builtin!("reads"), builtin!("trace")];
 
 /// The names behind `builtin:`.
 pub fn builtin_names() -> impl Iterator<Item = &'static str> {
-    BUILTIN.iter().map(|(name, _)| *name)
+    BUILTIN.iter().map(|builtin| builtin.name)
 }
 
 /// What a builtin object's program arrays are to begin with. Rust cannot declare that in the object: BTF wants an array
@@ -88,11 +100,13 @@ pub struct Vouched {
 /// # Errors
 /// A [`Cause::Object`] fault: absent, not a regular file, too large, empty.
 pub fn read(source: &ObjectSource, allow_untrusted: bool) -> Result<Bytes, Fault> {
-    let elf = match source {
-        ObjectSource::Builtin(name) => builtin(name)?,
-        ObjectSource::File(path) => read_file(path, allow_untrusted)?,
-    };
-    Ok(Bytes { sha256: Sha256::digest(&elf).into(), elf })
+    match source {
+        ObjectSource::Builtin(name) => builtin(name),
+        ObjectSource::File(path) => {
+            let elf = read_file(path, allow_untrusted)?;
+            Ok(Bytes { sha256: Sha256::digest(&elf).into(), elf })
+        }
+    }
 }
 
 impl Bytes {
@@ -112,14 +126,15 @@ impl Bytes {
     }
 }
 
-fn builtin(name: &str) -> Result<Vec<u8>, Fault> {
-    let Some((_, packed)) = BUILTIN.iter().find(|(builtin, _)| *builtin == name) else {
+fn builtin(name: &str) -> Result<Bytes, Fault> {
+    let Some(Builtin { packed, sha256, .. }) = BUILTIN.iter().find(|builtin| builtin.name == name) else {
         let names: Vec<_> = builtin_names().collect();
         return Err(Fault::new(Cause::Object, format!("there is no builtin object {name:?}"))
             .mend(format!("builtin objects are: {}", names.join(", "))));
     };
-    lz4_flex::block::decompress_size_prepended(packed)
-        .map_err(|error| Fault::new(Cause::Object, format!("the builtin object {name:?} is damaged: {error}")))
+    let elf = lz4_flex::block::decompress_size_prepended(packed)
+        .map_err(|error| Fault::new(Cause::Object, format!("the builtin object {name:?} is damaged: {error}")))?;
+    Ok(Bytes { elf, sha256: **sha256 })
 }
 
 fn read_file(path: &Path, allow_untrusted: bool) -> Result<Vec<u8>, Fault> {
