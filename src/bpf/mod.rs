@@ -35,6 +35,7 @@ mod values;
 mod wire;
 
 pub use commit::{Committed, commit, retire};
+pub use generation::open_live;
 pub use job::XdpJob;
 pub use kind::Kind;
 pub use layout::Layout;

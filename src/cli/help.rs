@@ -24,6 +24,7 @@ verbs:
   undo                take back what apply did
   attach IFACE        attach our XDP programs to an interface that has appeared
   detach IFACE        let go of them again
+  run -- COMMAND      apply, let go of every privilege, and become COMMAND
   profiles [NAME]     list the built-in sets of settings, or one of them
   help VERB           more about a verb
 
@@ -51,6 +52,7 @@ const EXAMPLES: &str = "
 examples:
   bpfboot apply --dry-run       what would change on this machine, and why
   bpfboot apply && start-agent  the agent starts only where everything is up
+  bpfboot run -- agent --flag   the same, and the agent unprivileged
   bpfboot check --json | jq '.steps[] | select(.status != \"already\")'
 ";
 
@@ -81,6 +83,7 @@ pub(super) fn on(verb: Verb) -> String {
         Verb::Undo => UNDO,
         Verb::Attach => ATTACH,
         Verb::Detach => DETACH,
+        Verb::Run => RUN,
         Verb::Profiles => PROFILES,
         Verb::Help => return general(),
     };
@@ -138,6 +141,17 @@ Programs of others are not touched.
 
       --object NAME    only the programs of this object
       --program NAME   only this program
+";
+
+const RUN: &str = "\
+usage: bpfboot run [--] COMMAND [ARG...]
+
+The entrypoint of a container: applies, becomes the user of [run], lets go of
+every capability but those it keeps, and is replaced by COMMAND. The report goes
+to stderr. COMMAND gets the environment, BPFBOOT_REPORT and BPFBOOT_PIN_ROOT,
+the standard descriptors, and those of pass-fds as LISTEN_FDS has it.
+
+exit codes: 125 not started, 126 not executable, 127 not found, else COMMAND's
 ";
 
 const PROFILES: &str = "\

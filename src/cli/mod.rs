@@ -55,6 +55,11 @@ pub enum Command {
         /// Only this program.
         program: Option<PinName>,
     },
+    /// Bring the kernel to the plan, and become this command.
+    Run {
+        /// It, and its arguments.
+        command: Vec<OsString>,
+    },
     /// List the profiles, or the keys of one.
     Profiles {
         /// The one.
@@ -83,17 +88,25 @@ pub struct Options {
 
 /// Bad usage. Its `Display` is all that stderr should get.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Usage(String);
+pub struct Usage {
+    text: String,
+    /// Whether it was `run` that was meant, whose codes are its own.
+    pub of_run: bool,
+}
 
 impl fmt::Display for Usage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
 impl Usage {
     fn new(what: &str) -> Self {
-        Self(format!("bpfboot: {}\ntry 'bpfboot --help'\n", clean(what)))
+        Self::text(format!("bpfboot: {}\ntry 'bpfboot --help'\n", clean(what)))
+    }
+
+    const fn text(text: String) -> Self {
+        Self { text, of_run: false }
     }
 }
 
@@ -110,13 +123,14 @@ enum Verb {
     Undo,
     Attach,
     Detach,
+    Run,
     Profiles,
     Help,
 }
 
 impl Verb {
-    const ALL: [Self; 7] =
-        [Self::Apply, Self::Check, Self::Undo, Self::Attach, Self::Detach, Self::Profiles, Self::Help];
+    const ALL: [Self; 8] =
+        [Self::Apply, Self::Check, Self::Undo, Self::Attach, Self::Detach, Self::Run, Self::Profiles, Self::Help];
 
     const fn word(self) -> &'static str {
         match self {
@@ -125,6 +139,7 @@ impl Verb {
             Self::Undo => "undo",
             Self::Attach => "attach",
             Self::Detach => "detach",
+            Self::Run => "run",
             Self::Profiles => "profiles",
             Self::Help => "help",
         }
@@ -136,7 +151,7 @@ impl Verb {
             Self::Apply => "dry-run",
             Self::Attach => "configured, mode, object, program, wait",
             Self::Detach => "object, program",
-            Self::Check | Self::Undo | Self::Profiles | Self::Help => "",
+            Self::Check | Self::Undo | Self::Run | Self::Profiles | Self::Help => "",
         }
     }
 
@@ -148,6 +163,7 @@ impl Verb {
         let meant = match word {
             "status" | "verify" | "diff" => Some("check"),
             "load" | "start" | "up" => Some("apply"),
+            "exec" => Some("run"),
             "unload" | "stop" | "down" | "rollback" | "reset" => Some("undo"),
             _ => help::nearest(word, VERBS),
         };
@@ -155,7 +171,7 @@ impl Verb {
     }
 }
 
-const VERBS: &str = "apply, check, undo, attach, detach, profiles, help";
+const VERBS: &str = "apply, check, undo, attach, detach, run, profiles, help";
 /// What every verb knows.
 const GLOBAL_OPTIONS: &str = "config, boot, allow-untrusted, json, quiet, color, help, version";
 /// What only some know.
@@ -166,6 +182,8 @@ const OWN_OPTIONS: &str = "dry-run, configured, mode, object, program, wait";
 struct Words {
     verb: Option<Verb>,
     operand: Option<OsString>,
+    /// What follows the command of `run`.
+    arguments: Vec<OsString>,
     seen: Vec<&'static str>,
     mode: Option<XdpMode>,
     object: Option<PinName>,
@@ -180,12 +198,23 @@ struct Words {
 /// # Errors
 /// What is wrong with them, for stderr.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(Command, Options), Usage> {
-    let mut parser = Parser::from_args(args);
     let (mut words, mut options) = (Words::default(), Options::default());
+    let read = read(Parser::from_args(args), &mut words, &mut options);
+    let of_run = words.verb == Some(Verb::Run);
+    match read.and_then(|()| words.command()) {
+        Ok(command) => Ok((command, options)),
+        Err(usage) => Err(Usage { of_run, ..usage }),
+    }
+}
+
+fn read(mut parser: Parser, words: &mut Words, options: &mut Options) -> Result<(), Usage> {
     while let Some(arg) = parser.next()? {
         let name = match arg {
             Arg::Value(word) => {
                 words.take(word)?;
+                if words.verb == Some(Verb::Run) && words.operand.is_some() {
+                    words.arguments.extend(parser.raw_args()?);
+                }
                 continue;
             }
             Arg::Short('c') => "config",
@@ -212,7 +241,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(Command, Optio
         }
         words.seen.push(name);
     }
-    Ok((words.command()?, options))
+    Ok(())
 }
 
 impl Words {
@@ -221,7 +250,9 @@ impl Words {
         let shown = word.display().to_string();
         match (self.verb, &self.operand) {
             (None, _) => self.verb = Some(Verb::parse(&shown)?),
-            (Some(Verb::Attach | Verb::Detach | Verb::Profiles | Verb::Help), None) => self.operand = Some(word),
+            (Some(Verb::Attach | Verb::Detach | Verb::Run | Verb::Profiles | Verb::Help), None) => {
+                self.operand = Some(word)
+            }
             (Some(verb), _) => return Err(Usage::new(&format!("'{shown}' is one word too many for {}", verb.word()))),
         }
         Ok(())
@@ -233,7 +264,7 @@ impl Words {
         }
         let verb = match self.verb {
             None if self.help => return Ok(Command::Help(help::general())),
-            None => return Err(Usage(format!("bpfboot: a verb is missing\n\n{}", help::general()))),
+            None => return Err(Usage::text(format!("bpfboot: a verb is missing\n\n{}", help::general()))),
             Some(Verb::Help) => return self.help_on_operand(),
             Some(verb) if self.help => return Ok(Command::Help(help::on(verb))),
             Some(verb) => verb,
@@ -260,6 +291,12 @@ impl Words {
                 object: self.object,
                 program: self.program,
             },
+            Verb::Run => {
+                let missing = || Usage::new("run needs a command, as in: bpfboot run -- agent");
+                let mut command = vec![self.operand.ok_or_else(missing)?];
+                command.extend(self.arguments);
+                Command::Run { command }
+            }
             Verb::Profiles => {
                 Command::Profiles { name: self.operand.map(|name| typed(name, "the profile")).transpose()? }
             }

@@ -94,7 +94,10 @@ pub fn document(report: &Report) -> String {
     object.text("bpfboot", env!("CARGO_PKG_VERSION"));
     object.text("verb", report.verb);
     object.text("health", report.health.word());
-    object.number("exit", report.health.exit_code());
+    match report.exit {
+        Some(exit) => object.number("exit", exit.exit_code()),
+        None => object.key("exit").push_str("null"),
+    }
     object.text("kernel", &report.release);
     object.number("took_us", micros(report.took));
     object.texts("sources", &report.sources);

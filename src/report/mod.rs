@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::{
     error::Fault,
-    health::Health,
+    health::{Exit, Health},
     step::{Must, Outcome, Phase, Step, Verdict},
 };
 
@@ -176,6 +176,8 @@ pub struct Report {
     pub verb: &'static str,
     /// What it came to.
     pub health: Health,
+    /// What the process ends with; `None` where it becomes a command.
+    pub exit: Option<Exit>,
     /// Its lines, in the order of the plan.
     pub lines: Vec<Line>,
     /// What concerns the whole run: overridden keys, a private mount namespace.

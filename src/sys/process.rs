@@ -22,14 +22,40 @@ extern "C" fn note_stop(_: libc::c_int) {
     STOP.store(true, Ordering::Relaxed);
 }
 
+const STOP_SIGNALS: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
+
 /// Makes SIGTERM, SIGINT and SIGHUP end the run between two steps instead of in the middle of one.
-#[allow(unsafe_code, reason = "sigaction takes a function pointer")]
 pub fn catch_stop_signals() {
-    let action = SigAction::new(SigHandler::Handler(note_stop), SaFlags::empty(), SigSet::empty());
-    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
-        // SAFETY: the handler only stores to an atomic, which is async-signal-safe.
-        let _ = unsafe { nix::sys::signal::sigaction(signal, &action) };
+    for signal in STOP_SIGNALS {
+        handle(signal, SigHandler::Handler(note_stop));
     }
+}
+
+/// The same for a process that will become another, to which an ignored signal is handed over as such.
+pub fn catch_unignored_stop_signals() {
+    for signal in STOP_SIGNALS {
+        if let Some(SigHandler::SigIgn) = handle(signal, SigHandler::Handler(note_stop)) {
+            handle(signal, SigHandler::SigIgn);
+        }
+    }
+}
+
+/// Leaves the signals as they were received, and SIGPIPE, which the standard library ignores, at its default. From now
+/// on they end this process at once.
+pub fn let_signals_go() {
+    for signal in STOP_SIGNALS {
+        if let Some(SigHandler::SigIgn) = handle(signal, SigHandler::SigDfl) {
+            handle(signal, SigHandler::SigIgn);
+        }
+    }
+    handle(Signal::SIGPIPE, SigHandler::SigDfl);
+}
+
+#[allow(unsafe_code, reason = "sigaction takes a function pointer")]
+fn handle(signal: Signal, handler: SigHandler) -> Option<SigHandler> {
+    let action = SigAction::new(handler, SaFlags::empty(), SigSet::empty());
+    // SAFETY: the one handler there is only stores to an atomic, which is async-signal-safe.
+    unsafe { nix::sys::signal::sigaction(signal, &action) }.ok().map(|was| was.handler())
 }
 
 /// Whether a signal asked us to stop.
@@ -165,6 +191,35 @@ pub fn set_no_new_privs() -> io::Result<()> {
 pub fn set_securebits(bits: u32) -> io::Result<()> {
     // SAFETY: prctl with plain numbers.
     zero_is_ok(unsafe { libc::prctl(libc::PR_SET_SECUREBITS, libc::c_ulong::from(bits)) })
+}
+
+/// The securebits.
+///
+/// # Errors
+/// None that is known.
+#[allow(unsafe_code, reason = "prctl")]
+pub fn securebits() -> io::Result<u32> {
+    // SAFETY: prctl with plain numbers.
+    let bits = unsafe { libc::prctl(libc::PR_GET_SECUREBITS) };
+    u32::try_from(bits).map_err(|_| io::Error::last_os_error())
+}
+
+/// Takes everything but `keep` out of the bounding set, up to the last capability that the kernel knows.
+///
+/// # Errors
+/// EPERM without CAP_SETPCAP.
+#[allow(unsafe_code, reason = "prctl")]
+pub fn shrink_bounding_set(keep: u64) -> io::Result<()> {
+    for capability in 0..u64::BITS {
+        // SAFETY: prctl with plain numbers, here and below.
+        match unsafe { libc::prctl(libc::PR_CAPBSET_READ, libc::c_ulong::from(capability)) } {
+            0 => {}
+            1 if keep >> capability & 1 == 1 => {}
+            1 => zero_is_ok(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(capability), 0, 0, 0) })?,
+            _ => break,
+        }
+    }
+    Ok(())
 }
 
 fn zero_is_ok(result: libc::c_int) -> io::Result<()> {

@@ -9,11 +9,15 @@ use crate::{
     cli::Options,
     error::Fault,
     facts::Facts,
-    health::Health,
+    health::{Exit, Health},
+    lock::Locked,
     logger,
     report::{self, Journal, Kept, Line, Printer, Report, Status},
     step::{Must, Phase},
 };
+
+/// The verb whose report makes way for a command's output.
+pub const RUN: &str = "run";
 
 /// A run in progress.
 pub struct Run {
@@ -27,6 +31,10 @@ pub struct Run {
     pub notes: Vec<String>,
     /// What could not be put back.
     pub leftovers: Vec<String>,
+    /// Proof that we are alone, until the report is kept.
+    pub locked: Option<Locked>,
+    /// Capabilities that stay in the bounding set, one bit each.
+    pub keep_bounded: u64,
     sources: Vec<String>,
     start: Instant,
 }
@@ -35,15 +43,22 @@ impl Run {
     /// Begins a run: looks at the machine.
     pub fn new(verb: &'static str, options: &Options, sources: &[String]) -> Self {
         let start = Instant::now();
-        let journal = Journal::detect();
+        let mut journal = Journal::detect();
+        // What goes to stdout is then the command's.
+        let aside = verb == RUN;
+        if aside {
+            journal.stdout = journal.stderr;
+        }
         logger::init(options.shape, journal);
         Self {
             verb,
-            printer: Printer::new(options.shape, options.color, journal),
+            printer: Printer::new(options.shape, options.color, journal, aside),
             facts: Facts::gather(),
             lines: Vec::new(),
             notes: Vec::new(),
             leftovers: Vec::new(),
+            locked: None,
+            keep_bounded: 0,
             sources: sources.to_vec(),
             start,
         }
@@ -93,15 +108,23 @@ impl Run {
 
     /// Ends the run: the summary, the log, and the document in /run when `keep` says so.
     pub fn end(self, health: Health, keep: bool) -> Health {
+        self.end_with(health, keep, Some(health.into()));
+        health
+    }
+
+    /// The same where the process ends otherwise: with `exit`, or by becoming a command. Gives whether the document is
+    /// there for it.
+    pub fn end_with(self, health: Health, keep: bool, exit: Option<Exit>) -> bool {
         // A run that found all as planned has nothing to log: a line to the console can cost more than the run.
         let news = health != Health::Healthy || self.changed();
-        let Self { verb, printer, facts, lines, notes, leftovers, sources, start } = self;
+        let Self { verb, printer, facts, lines, notes, leftovers, locked, sources, start, .. } = self;
         let took: Duration = start.elapsed();
-        let report = Report { verb, health, lines, notes, leftovers, sources, release: facts.release, took };
+        let report = Report { verb, health, exit, lines, notes, leftovers, sources, release: facts.release, took };
         let document = report::document(&report);
         let kept = if keep { report::store(Path::new(report::PATH), &document) } else { Kept::Unwanted };
         let told = logger::summary(&report, news);
+        drop(locked);
         printer.finish(&report, &document, &kept, told);
-        health
+        matches!(kept, Kept::At(_))
     }
 }

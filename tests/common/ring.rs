@@ -28,20 +28,27 @@ impl Ring {
         let path = CString::new(path).unwrap();
         // The members that BPF_OBJ_GET reads: the path, a descriptor that must be 0, and flags.
         let attr: [u64; 2] = [path.as_ptr() as u64, 0];
-        // SAFETY: the kernel reads sixteen bytes, and the path outlives the call; the maps below are those that
-        // ringbuf_map_mmap_kern() offers: a page to write, a page to read, and the data twice in a row.
-        unsafe {
+        // SAFETY: the kernel reads sixteen bytes, and the path outlives the call; the descriptor is new.
+        let fd = unsafe {
             let fd = libc::syscall(libc::SYS_bpf, BPF_OBJ_GET, attr.as_ptr(), 16);
             assert!(fd >= 0, "{path:?}: {}", io::Error::last_os_error());
-            let fd = OwnedFd::from_raw_fd(i32::try_from(fd).unwrap());
-            let map = |bytes, access, offset: usize| {
-                let at = libc::mmap(ptr::null_mut(), bytes, access, libc::MAP_SHARED, fd.as_raw_fd(), offset as i64);
-                assert_ne!(at, libc::MAP_FAILED, "{}", io::Error::last_os_error());
-                at
-            };
-            let consumer = map(PAGE, libc::PROT_READ | libc::PROT_WRITE, 0).cast();
-            Self { consumer, producer: map(PAGE + 2 * size, libc::PROT_READ, PAGE).cast(), size }
-        }
+            OwnedFd::from_raw_fd(i32::try_from(fd).unwrap())
+        };
+        Self::of(&fd, size)
+    }
+
+    /// The one behind a descriptor.
+    pub fn of(fd: &OwnedFd, size: usize) -> Self {
+        let map = |bytes, access, offset: usize| {
+            // SAFETY: these maps are those that ringbuf_map_mmap_kern() offers: a page to write, a page to read, and the
+            // data twice in a row.
+            let at =
+                unsafe { libc::mmap(ptr::null_mut(), bytes, access, libc::MAP_SHARED, fd.as_raw_fd(), offset as i64) };
+            assert_ne!(at, libc::MAP_FAILED, "{}", io::Error::last_os_error());
+            at
+        };
+        let consumer = map(PAGE, libc::PROT_READ | libc::PROT_WRITE, 0).cast();
+        Self { consumer, producer: map(PAGE + 2 * size, libc::PROT_READ, PAGE).cast(), size }
     }
 
     /// Takes the next record out, if one is there.
