@@ -108,10 +108,12 @@ need() {
         test)
             want bpftool bpftool
             want clang clang
+            want crun crun
             want ethtool ethtool
             want file file
             want ip iproute2
             want ps procps
+            want runc runc
             want strace strace
             want systemd-analyze systemd
             want llvm-objdump llvm

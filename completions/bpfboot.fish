@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # fish completion for bpfboot
 
-set --local verbs apply check undo attach detach run profiles help
+set --local verbs apply check undo attach detach run caps profiles help
 set --local none "not __fish_seen_subcommand_from $verbs"
 
 complete -c bpfboot -f
@@ -20,6 +20,7 @@ complete -c bpfboot -n $none -a undo -d 'Take back what apply did'
 complete -c bpfboot -n $none -a attach -d 'Attach our XDP programs to an interface that has appeared'
 complete -c bpfboot -n $none -a detach -d 'Let go of them again'
 complete -c bpfboot -n $none -a run -d 'Apply, let go of every privilege, and become a command'
+complete -c bpfboot -n $none -a caps -d 'The capabilities that this configuration needs, and why'
 complete -c bpfboot -n $none -a profiles -d 'List the built-in sets of settings, or one of them'
 complete -c bpfboot -n $none -a help -d 'More about a verb'
 

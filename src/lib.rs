@@ -19,6 +19,7 @@
 //! | `plan`, `step` | what to do, as data |
 //! | `act`, `tune` | how a tuning step is looked at, done and put back |
 //! | `bpf` | objects, programs, maps, links, pins; the only one that uses aya |
+//! | `needed` | which capabilities the plan takes, and why |
 //! | `verbs` | how a plan is walked: apply, check, undo, attach, detach |
 //! | `journal`, `lock` | what survives a kill, and one run at a time |
 //! | `privilege`, `account`, `trust` | letting capabilities go, and whom `run` becomes; opening only what root vouches for |
@@ -42,6 +43,7 @@ mod health;
 mod journal;
 mod lock;
 mod logger;
+mod needed;
 mod plan;
 mod privilege;
 mod profiles;

@@ -15,7 +15,7 @@ use crate::{
     sys::{file, process},
 };
 
-pub use becoming::Becoming;
+pub use becoming::{Becoming, SETGID, SETPCAP, SETUID};
 
 /// This thread's own status: under a thread's own narrowing, /proc/self would tell of the first thread.
 const STATUS: &str = "/proc/thread-self/status";
@@ -51,6 +51,11 @@ impl Needs {
         Capability::CAP_SYS_ADMIN,
         Capability::CAP_DAC_OVERRIDE,
     ];
+
+    /// One bit each.
+    pub fn bits(self) -> u64 {
+        bits(&self.set())
+    }
 
     fn set(self) -> CapsHashSet {
         let split = !self.before_5_8;
@@ -148,6 +153,11 @@ pub fn capability(name: &str) -> Option<u64> {
     let name = name.strip_prefix("CAP_").unwrap_or(&name);
     let known = caps::all().into_iter().find(|one| one.to_string().strip_prefix("CAP_") == Some(name));
     known.map(|one| one.bitmask())
+}
+
+/// The bits of a set.
+pub fn bits_of(set: u64) -> impl Iterator<Item = u64> {
+    (0..u64::BITS).map(|n| 1 << n).filter(move |bit| set & bit != 0)
 }
 
 /// The name of a capability, by its bit.

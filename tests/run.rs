@@ -11,6 +11,7 @@ use std::{
         unix::{fs::PermissionsExt, process::CommandExt},
     },
     process::{Command, Stdio},
+    time::SystemTime,
 };
 
 use common::{Ran, Sandbox, Value, object, ok, ring::Ring, run, sandbox, wait_for};
@@ -293,7 +294,7 @@ fn a_failure_refuses_or_goes_on_as_the_configuration_says() {
 fn a_signal_while_loading_stops_it_and_starts_nothing() {
     sandbox(|s| {
         let config = format!("[object.slow]\npath = \"{}\"\n[run]\non-failure = \"continue\"\n", object("slow"));
-        let mut child = entry(s, &config, &["touch", "/run/started"]).spawn().unwrap();
+        let mut child = entry(s, &config, &["touch", "/run/started"]).stderr(Stdio::null()).spawn().unwrap();
         wait_for("the loader", || {
             let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id())).ok()?;
             (!children.is_empty()).then_some(())
@@ -327,16 +328,13 @@ fn reads_from_its_descriptor() {
     #[allow(unsafe_code, reason = "a descriptor by its number")]
     let fd = unsafe { OwnedFd::from_raw_fd(3) };
     let mut ring = Ring::of(&fd, 256 * 1024);
+    // A name and no process id: in a PID namespace its own is not the one that the kernel tells.
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let marker = format!("/run/marker-{}", now.as_nanos());
     wait_for("the event of our own open", || {
-        let marker = format!("/run/marker-{}", std::process::id());
         let _ = fs::File::open(&marker);
-        while let Some(event) = ring.next() {
-            let pid = u32::from_ne_bytes(event[8..12].try_into().unwrap());
-            if pid == std::process::id() && event[32..].starts_with(marker.as_bytes()) {
-                return Some(());
-            }
-        }
-        None
+        let ours = |event: Vec<u8>| event.windows(marker.len()).any(|part| part == marker.as_bytes());
+        std::iter::from_fn(|| ring.next()).any(ours).then_some(())
     });
     print!("{}", fs::read_to_string("/proc/self/status").unwrap());
 }
@@ -365,5 +363,49 @@ fn a_boot_without_bpfboot_still_starts_the_command() {
         command.args(["--pid", "--fork", "--mount-proc", "sh", "-c", &script, "bpfboot=off"]);
         let ran = run(&mut command).exits(0);
         assert_eq!((ran.stdout.as_str(), s.sysctl(TTL)), ("77\n", "64".into()), "{ran:#?}");
+    });
+}
+
+#[test]
+fn caps_are_printed_with_their_reasons() {
+    sandbox(|s| {
+        let paranoid = s.guard("kernel.perf_event_paranoid");
+        let config = "[sysctl]\n\"net.core.bpf_jit_harden\" = 1\n[object.edge]\npath = \"builtin:edge\"\n[object.trace]\npath = \"builtin:trace\"\n\
+                      optional = true\n[run]\nuser = 77\ngroup = 77\nkeep-caps = [\"NET_RAW\"]\n";
+        let caps = || s.with(config, &["caps"]).exits(0).json;
+        let why = |json: &Value, of: &str, capability: &str| {
+            let list = json[of].as_array().unwrap();
+            let found = list.iter().find(|need| need["capability"] == capability);
+            found.map_or_else(String::new, |need| need["why"].as_str().unwrap().to_owned())
+        };
+        let json = caps();
+        assert!(why(&json, "apply", "CAP_BPF").contains("edge, trace"), "{json:#}");
+        assert!(why(&json, "apply", "CAP_PERFMON").contains("speculates"), "{json:#}");
+        assert!(why(&json, "apply", "CAP_NET_ADMIN").contains("edge/xdp_main"), "{json:#}");
+        assert_eq!(
+            why(&json, "apply", "CAP_SYS_ADMIN"),
+            "",
+            "nothing to mount, and no such key in this network: {json:#}"
+        );
+        for of in ["CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP"] {
+            assert!(!why(&json, "run", of).is_empty(), "{json:#}");
+        }
+        assert!(why(&json, "afterwards", "CAP_NET_RAW").contains("keep-caps"), "{json:#}");
+        assert!(json["notes"][0].as_str().unwrap().starts_with("CAP_PERFMON is enough"), "{json:#}");
+        // As a distribution sets it that has a level of its own.
+        s.set_sysctl("kernel.perf_event_paranoid", "4");
+        let json = caps();
+        let admin = why(&json, "apply", "CAP_SYS_ADMIN");
+        assert!(admin.contains("CAP_PERFMON is not enough to attach trace/trace_openat"), "{json:#}");
+        assert!(admin.contains("perf_event_paranoid = 4"), "{json:#}");
+        drop(paranoid);
+        // What has to be mounted or raised takes more; the same list for a script.
+        let more = format!("[mounts]\ntracefs = true\n[limits]\nnofile = 1000000\n{config}");
+        let path = s.config("more.toml", &more);
+        let inner = ["-q", "-c", path.to_str().unwrap(), "caps"];
+        let ran = run(Command::new("prlimit").arg("--nofile=100:100").arg(common::binary()).args(inner)).exits(0);
+        let names = "CAP_SETGID CAP_SETUID CAP_SETPCAP CAP_NET_ADMIN CAP_NET_RAW CAP_SYS_ADMIN CAP_SYS_RESOURCE CAP_PERFMON CAP_BPF\n";
+        assert_eq!(ran.stdout, names);
+        assert!(s.pins().is_empty() && !s.is_mounted("tracefs", "/sys/kernel/tracing"), "it only looks");
     });
 }

@@ -25,6 +25,7 @@ verbs:
   attach IFACE        attach our XDP programs to an interface that has appeared
   detach IFACE        let go of them again
   run -- COMMAND      apply, let go of every privilege, and become COMMAND
+  caps                the capabilities that this configuration needs, and why
   profiles [NAME]     list the built-in sets of settings, or one of them
   help VERB           more about a verb
 
@@ -84,6 +85,7 @@ pub(super) fn on(verb: Verb) -> String {
         Verb::Attach => ATTACH,
         Verb::Detach => DETACH,
         Verb::Run => RUN,
+        Verb::Caps => CAPS,
         Verb::Profiles => PROFILES,
         Verb::Help => return general(),
     };
@@ -152,6 +154,14 @@ to stderr. COMMAND gets the environment, BPFBOOT_REPORT and BPFBOOT_PIN_ROOT,
 the standard descriptors, and those of pass-fds as LISTEN_FDS has it.
 
 exit codes: 125 not started, 126 not executable, 127 not found, else COMMAND's
+";
+
+const CAPS: &str = "\
+usage: bpfboot caps
+
+Prints the capabilities that the configuration needs on this kernel, to load and
+afterwards, each with its reason; with --quiet their names alone, for a script.
+Changes nothing.
 ";
 
 const PROFILES: &str = "\

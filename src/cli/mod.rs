@@ -60,6 +60,8 @@ pub enum Command {
         /// It, and its arguments.
         command: Vec<OsString>,
     },
+    /// Print the capabilities that the configuration takes.
+    Caps,
     /// List the profiles, or the keys of one.
     Profiles {
         /// The one.
@@ -124,13 +126,23 @@ enum Verb {
     Attach,
     Detach,
     Run,
+    Caps,
     Profiles,
     Help,
 }
 
 impl Verb {
-    const ALL: [Self; 8] =
-        [Self::Apply, Self::Check, Self::Undo, Self::Attach, Self::Detach, Self::Run, Self::Profiles, Self::Help];
+    const ALL: [Self; 9] = [
+        Self::Apply,
+        Self::Check,
+        Self::Undo,
+        Self::Attach,
+        Self::Detach,
+        Self::Run,
+        Self::Caps,
+        Self::Profiles,
+        Self::Help,
+    ];
 
     const fn word(self) -> &'static str {
         match self {
@@ -140,6 +152,7 @@ impl Verb {
             Self::Attach => "attach",
             Self::Detach => "detach",
             Self::Run => "run",
+            Self::Caps => "caps",
             Self::Profiles => "profiles",
             Self::Help => "help",
         }
@@ -151,7 +164,7 @@ impl Verb {
             Self::Apply => "dry-run",
             Self::Attach => "configured, mode, object, program, wait",
             Self::Detach => "object, program",
-            Self::Check | Self::Undo | Self::Run | Self::Profiles | Self::Help => "",
+            Self::Check | Self::Undo | Self::Run | Self::Caps | Self::Profiles | Self::Help => "",
         }
     }
 
@@ -171,7 +184,7 @@ impl Verb {
     }
 }
 
-const VERBS: &str = "apply, check, undo, attach, detach, run, profiles, help";
+const VERBS: &str = "apply, check, undo, attach, detach, run, caps, profiles, help";
 /// What every verb knows.
 const GLOBAL_OPTIONS: &str = "config, boot, allow-untrusted, json, quiet, color, help, version";
 /// What only some know.
@@ -297,6 +310,7 @@ impl Words {
                 command.extend(self.arguments);
                 Command::Run { command }
             }
+            Verb::Caps => Command::Caps,
             Verb::Profiles => {
                 Command::Profiles { name: self.operand.map(|name| typed(name, "the profile")).transpose()? }
             }

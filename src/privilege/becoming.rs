@@ -2,16 +2,19 @@
 
 use caps::{CapSet, CapsHashSet};
 
-use super::{Privileges, SECUREBITS, STATUS, failed, name, parse};
+use super::{Privileges, SECUREBITS, STATUS, bits_of, failed, name, parse};
 use crate::{
     account::Account,
     error::{Cause, Fault},
     sys::{file, ids, process},
 };
 
-const SETGID: u64 = 1 << 6;
-const SETUID: u64 = 1 << 7;
-const SETPCAP: u64 = 1 << 8;
+/// `CAP_SETGID`.
+pub const SETGID: u64 = 1 << 6;
+/// `CAP_SETUID`.
+pub const SETUID: u64 = 1 << 7;
+/// `CAP_SETPCAP`.
+pub const SETPCAP: u64 = 1 << 8;
 
 /// Whom to become.
 #[derive(Clone, Debug)]
@@ -42,9 +45,7 @@ impl Becoming {
         if parse(&status).bounding & !self.keep != 0 {
             needs.push((SETPCAP, "to empty the bounding set and lock the securebits"));
         }
-        needs.extend(
-            (0..64).map(|n| 1 << n).filter(|bit| self.keep & bit != 0).map(|bit| (bit, "to keep it, as [run] says")),
-        );
+        needs.extend(bits_of(self.keep).map(|bit| (bit, "to keep it, as [run] says")));
         Ok(needs)
     }
 

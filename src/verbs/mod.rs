@@ -2,6 +2,7 @@
 
 mod apply;
 mod attach;
+mod capabilities;
 mod check;
 mod detach;
 mod entrypoint;
@@ -66,6 +67,7 @@ fn health_of(command: &Command, options: &Options) -> Health {
             true => check::dry_run(config, options),
             false => apply::apply(config, options),
         }),
+        Command::Caps => with_config(options, |config| capabilities::print(config, options)),
         Command::Check => with_config(options, |config| check::check(config, options)),
         Command::Attach { interface, mode, object, program, wait, configured } => {
             let wish = attach::Wish {
