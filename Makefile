@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .SILENT:
 .DEFAULT_GOAL := build
-.PHONY: build objects test-objects run test vm-test vm-units power-test fault-test race-test image sysext initramfs-test lint fuzz fuzz-min
+.PHONY: build objects test-objects run test vm-test vm-units power-test fault-test race-test image sysext oci initramfs-test lint fuzz fuzz-min
 .PHONY: bench install deb rpm package-test clean help
 MAKEFLAGS += --no-print-directory
 
@@ -91,6 +91,9 @@ sysext: build ## bpfboot as an extension of a read-only /usr (systemd-sysext)
 	. .ci/toolchain.sh
 	need vm
 	image/sysext.sh
+
+oci: build ## an OCI image with nothing but the static binary in it: target/oci
+	image/oci.sh
 
 initramfs-test: ## slow, twenty minutes: initramfs of each generator, and the image, booted in QEMU
 	. .ci/toolchain.sh

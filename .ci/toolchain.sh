@@ -84,7 +84,7 @@ choose() {
     RUSTC=$root/bin/rustc
 }
 
-# need GOAL...: install whatever the goals (build, test, guest, vm, deb, rpm, package, lint) lack; quiet when that is nothing.
+# need GOAL...: install whatever the goals (build, test, guest, vm, oci, deb, rpm, package, lint) lack; quiet when that is nothing.
 need() {
     local goal
     choose
@@ -118,6 +118,7 @@ need() {
             want systemd-analyze systemd
             want llvm-objdump llvm
             want /usr/bin/time time
+            want umoci umoci
             want /usr/include/bpf/bpf_helpers.h libbpf-dev
             ;;
         guest | vm)
@@ -134,6 +135,7 @@ need() {
             want mksquashfs squashfs-tools
             want mkfs.ext4 e2fsprogs
             ;;
+        oci) want umoci umoci ;;
         fuzz) want g++ g++ ;;
         deb) want xz xz-utils ;;
         package)

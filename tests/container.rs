@@ -213,3 +213,32 @@ fn a_map_over_the_memory_limit_is_refused_with_the_sum() {
         apply("1M").exits(0);
     });
 }
+
+#[test]
+fn the_image_is_small_reproducible_and_runs() {
+    /// Bytes of all files in the unpacked image: a bar of the product.
+    const MOST: u64 = 900 * 1024;
+    sandbox(|s| {
+        let build = |layout: &str| {
+            let mut command = Command::new("image/oci.sh");
+            common::ok(command.current_dir(env!("CARGO_MANIFEST_DIR")).arg(layout).arg(binary()));
+            fs::read_to_string(format!("{layout}/index.json")).unwrap()
+        };
+        assert_eq!(build("/run/oci"), build("/run/again"));
+        let bundle = Bundle::new(s, "");
+        fs::remove_dir_all("/run/bundle").unwrap();
+        common::ok(Command::new("umoci").args(["--log=error", "unpack", "--image", "/run/oci:latest", "/run/bundle"]));
+        let files =
+            common::ok(Command::new("find").args(["/run/bundle/rootfs", "-type", "f", "-printf", "%P %s\n"])).stdout;
+        let files = String::from_utf8(files).unwrap();
+        let (name, size) = files.trim().split_once(' ').unwrap();
+        assert!(name == "usr/bin/bpfboot" && size.parse::<u64>().unwrap() <= MOST, "{files}");
+        let spec: Value = serde_json::from_str(&fs::read_to_string("/run/bundle/config.json").unwrap()).unwrap();
+        assert_eq!(spec["process"]["args"], json!(["/usr/bin/bpfboot", "apply"]));
+        for runtime in ["crun", "runc"] {
+            let args = ["/usr/bin/bpfboot", "--json", "-c", "-", "apply"];
+            let ran = bundle.run(runtime, &[], &args);
+            assert!(ran.code == Some(0) && ran.stdout.contains("\"health\":\"healthy\""), "{runtime}: {ran:#?}");
+        }
+    });
+}
