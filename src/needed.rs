@@ -10,7 +10,7 @@ use crate::{
     facts::Facts,
     plan::Plan,
     privilege::{self, Needs},
-    step::Must,
+    step::{Action, Must},
 };
 
 /// One capability, and what for.
@@ -38,8 +38,8 @@ pub struct Needed {
 }
 
 impl Needed {
-    /// Looks at the kernel; writes nothing.
-    pub fn new(config: &Config, facts: &Facts, allow_untrusted: bool) -> Self {
+    /// Looks at the kernel; writes nothing. Steps that are `given` are somebody else's.
+    pub fn new(config: &Config, facts: &Facts, allow_untrusted: bool, given: fn(&Action) -> bool) -> Self {
         let mut plan = Plan::new(config, facts, &[], allow_untrusted);
         for object in &mut plan.bpf.objects {
             object.found.how = How::Load(String::new());
@@ -47,7 +47,7 @@ impl Needed {
         let without = Facts { capabilities: 0, ..facts.clone() };
         let mut needed = Self::default();
         needed.of_objects(&plan.bpf, facts);
-        for (step, verdict) in &plan.steps {
+        for (step, verdict) in plan.steps.iter().filter(|(step, _)| !given(&step.action)) {
             if let Some((bit, deed)) = act::needs(step, verdict, &without) {
                 let why = format!("{}: {deed}", step.id);
                 needed.loading.push(Need { bit, why, optional: step.must != Must::Required });

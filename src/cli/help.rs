@@ -26,6 +26,7 @@ verbs:
   detach IFACE        let go of them again
   run -- COMMAND      apply, let go of every privilege, and become COMMAND
   caps                the capabilities that this configuration needs, and why
+  render FORMAT       the same as a unit, a container, a pod, or plain settings
   profiles [NAME]     list the built-in sets of settings, or one of them
   help VERB           more about a verb
 
@@ -86,6 +87,7 @@ pub(super) fn on(verb: Verb) -> String {
         Verb::Detach => DETACH,
         Verb::Run => RUN,
         Verb::Caps => CAPS,
+        Verb::Render => RENDER,
         Verb::Profiles => PROFILES,
         Verb::Help => return general(),
     };
@@ -162,6 +164,21 @@ usage: bpfboot caps
 Prints the capabilities that the configuration needs on this kernel, to load and
 afterwards, each with its reason; with --quiet their names alone, for a script.
 Changes nothing.
+";
+
+const RENDER: &str = "\
+usage: bpfboot render FORMAT [-- COMMAND [ARG...]]
+
+Prints the configuration as a file for somebody else, with the capabilities that
+'bpfboot caps' computes and their reasons. Changes nothing.
+
+  systemd      a unit that runs COMMAND
+  docker       a script of one docker run
+  compose      a compose file
+  kubernetes   a pod whose init container applies, and a daemon set of it
+  oci          the config.json of a bundle
+  sysctl.d     the settings, for hosts that want files instead
+  limits       the limits, for limits.d
 ";
 
 const PROFILES: &str = "\

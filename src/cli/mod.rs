@@ -15,9 +15,10 @@ use crate::{
     report::{Color, Shape, clean},
 };
 
-use value::{COLORS, MODES, Wait, choice, typed};
+use value::{COLORS, FORMATS, MODES, Wait, choice, one_of, typed};
 
 pub use help::VERSION;
+pub use value::Format;
 
 /// What to do.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -62,6 +63,13 @@ pub enum Command {
     },
     /// Print the capabilities that the configuration takes.
     Caps,
+    /// Print the configuration in another form.
+    Render {
+        /// Which one.
+        format: Format,
+        /// What `run` is to start there.
+        command: Vec<OsString>,
+    },
     /// List the profiles, or the keys of one.
     Profiles {
         /// The one.
@@ -127,12 +135,13 @@ enum Verb {
     Detach,
     Run,
     Caps,
+    Render,
     Profiles,
     Help,
 }
 
 impl Verb {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Apply,
         Self::Check,
         Self::Undo,
@@ -140,6 +149,7 @@ impl Verb {
         Self::Detach,
         Self::Run,
         Self::Caps,
+        Self::Render,
         Self::Profiles,
         Self::Help,
     ];
@@ -153,6 +163,7 @@ impl Verb {
             Self::Detach => "detach",
             Self::Run => "run",
             Self::Caps => "caps",
+            Self::Render => "render",
             Self::Profiles => "profiles",
             Self::Help => "help",
         }
@@ -164,7 +175,7 @@ impl Verb {
             Self::Apply => "dry-run",
             Self::Attach => "configured, mode, object, program, wait",
             Self::Detach => "object, program",
-            Self::Check | Self::Undo | Self::Run | Self::Caps | Self::Profiles | Self::Help => "",
+            Self::Check | Self::Undo | Self::Run | Self::Caps | Self::Render | Self::Profiles | Self::Help => "",
         }
     }
 
@@ -184,7 +195,7 @@ impl Verb {
     }
 }
 
-const VERBS: &str = "apply, check, undo, attach, detach, run, caps, profiles, help";
+const VERBS: &str = "apply, check, undo, attach, detach, run, caps, render, profiles, help";
 /// What every verb knows.
 const GLOBAL_OPTIONS: &str = "config, boot, allow-untrusted, json, quiet, color, help, version";
 /// What only some know.
@@ -263,9 +274,10 @@ impl Words {
         let shown = word.display().to_string();
         match (self.verb, &self.operand) {
             (None, _) => self.verb = Some(Verb::parse(&shown)?),
-            (Some(Verb::Attach | Verb::Detach | Verb::Run | Verb::Profiles | Verb::Help), None) => {
+            (Some(Verb::Attach | Verb::Detach | Verb::Run | Verb::Render | Verb::Profiles | Verb::Help), None) => {
                 self.operand = Some(word)
             }
+            (Some(Verb::Render), Some(_)) => self.arguments.push(word),
             (Some(verb), _) => return Err(Usage::new(&format!("'{shown}' is one word too many for {}", verb.word()))),
         }
         Ok(())
@@ -311,6 +323,10 @@ impl Words {
                 Command::Run { command }
             }
             Verb::Caps => Command::Caps,
+            Verb::Render => {
+                let format = self.operand.unwrap_or_default().display().to_string();
+                Command::Render { format: one_of(&format, "render", &FORMATS)?, command: self.arguments }
+            }
             Verb::Profiles => {
                 Command::Profiles { name: self.operand.map(|name| typed(name, "the profile")).transpose()? }
             }

@@ -76,6 +76,13 @@ pub fn list<T>(out: &mut String, items: &[T], before: &str, mut one: impl FnMut(
     out.push(']');
 }
 
+/// A text as JSON has it.
+pub fn quoted(text: &str) -> String {
+    let mut out = String::new();
+    quote(&mut out, text);
+    out
+}
+
 /// A JSON string. What could drive a terminal is escaped as well, since people cat such files.
 fn quote(out: &mut String, text: &str) {
     out.push('"');

@@ -16,7 +16,7 @@ use crate::{
     step::{Must, Outcome, Phase, Step, Verdict},
 };
 
-pub use json::{Object, document, list};
+pub use json::{Object, document, list, quoted};
 pub use people::clean;
 pub(crate) use people::{headline, story, why};
 pub use printer::{Color, Journal, Printer, Shape, complain, say};

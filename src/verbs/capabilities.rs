@@ -15,7 +15,7 @@ use crate::{
 /// Prints them.
 pub fn print(config: &Config, options: &Options) -> Health {
     let facts = Facts::gather();
-    let needed = Needed::new(config, &facts, options.allow_untrusted);
+    let needed = Needed::new(config, &facts, options.allow_untrusted, |_| false);
     say(&match options.shape {
         Shape::Json => document(&needed, &facts),
         Shape::Quiet => needed.names(true).join(" ") + "\n",

@@ -8,6 +8,7 @@ mod detach;
 mod entrypoint;
 mod objects;
 mod profiles;
+mod render;
 mod run;
 mod undo;
 
@@ -68,6 +69,9 @@ fn health_of(command: &Command, options: &Options) -> Health {
             false => apply::apply(config, options),
         }),
         Command::Caps => with_config(options, |config| capabilities::print(config, options)),
+        Command::Render { format, command } => {
+            with_config(options, |config| render::render(config, options, *format, command))
+        }
         Command::Check => with_config(options, |config| check::check(config, options)),
         Command::Attach { interface, mode, object, program, wait, configured } => {
             let wish = attach::Wish {
