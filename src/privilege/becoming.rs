@@ -27,14 +27,10 @@ pub struct Becoming {
 
 impl Becoming {
     /// What it takes, one bit each, with its reason.
-    ///
-    /// # Errors
-    /// /proc is not there to tell who we are.
-    pub fn needs(&self) -> Result<Vec<(u64, &'static str)>, Fault> {
-        let (status, Account { uid, gid, groups }) = (status()?, &self.account);
-        let is = |name, id: &u32| words(&status, name).iter().all(|one| *one == id.to_string());
-        let grouped =
-            is("Gid:", gid) && groups.as_ref().is_none_or(|groups| shown(groups) == words(&status, "Groups:"));
+    fn needs(&self, status: &str) -> Vec<(u64, &'static str)> {
+        let Account { uid, gid, groups } = &self.account;
+        let is = |name, id: &u32| words(status, name).iter().all(|one| *one == id.to_string());
+        let grouped = is("Gid:", gid) && groups.as_ref().is_none_or(|groups| shown(groups) == words(status, "Groups:"));
         let mut needs = Vec::new();
         if !is("Uid:", uid) {
             needs.push((SETUID, "to become the user of [run]"));
@@ -42,11 +38,11 @@ impl Becoming {
         if !grouped {
             needs.push((SETGID, "to enter the groups of [run]"));
         }
-        if parse(&status).bounding & !self.keep != 0 {
+        if parse(status).bounding & !self.keep != 0 {
             needs.push((SETPCAP, "to empty the bounding set and lock the securebits"));
         }
         needs.extend(bits_of(self.keep).map(|bit| (bit, "to keep it, as [run] says")));
-        Ok(needs)
+        needs
     }
 
     /// Whether it can be done, before anything is.
@@ -54,9 +50,9 @@ impl Becoming {
     /// # Errors
     /// [`Cause::Privilege`]: what is missing, and what for.
     pub fn possible(&self) -> Result<(), Fault> {
-        let permitted = parse(&status()?).permitted;
-        let mut missing = String::new();
-        for (bit, why) in self.needs()? {
+        let status = status()?;
+        let (permitted, mut missing) = (parse(&status).permitted, String::new());
+        for (bit, why) in self.needs(&status) {
             if permitted & bit == 0 {
                 missing += &format!("{} not held, {why}; ", name(bit));
             }
@@ -77,8 +73,9 @@ impl Becoming {
         let deed = |what: &str, done: std::io::Result<()>| {
             done.map_err(|error| Fault::io(Cause::Privilege, what.to_owned(), &error))
         };
-        let needs = self.needs()?.iter().fold(0, |set, (bit, _)| set | bit);
-        let setpcap = parse(&status()?).permitted & SETPCAP;
+        let status = status()?;
+        let needs = self.needs(&status).iter().fold(0, |set, (bit, _)| set | bit);
+        let setpcap = parse(&status).permitted & SETPCAP;
         if needs & SETPCAP != 0 {
             deed("empty the bounding set", process::shrink_bounding_set(self.keep))?;
         }
@@ -92,7 +89,10 @@ impl Becoming {
         set("effective", CapSet::Effective, self.keep | setpcap)?;
         set("inheritable", CapSet::Inheritable, self.keep)?;
         // Also for root, to which exec gives nothing under NOROOT; and before the securebits say that none is added.
-        set("ambient", CapSet::Ambient, self.keep)?;
+        let _ = caps::clear(None, CapSet::Ambient);
+        for one in of_bits(self.keep) {
+            caps::raise(None, CapSet::Ambient, one).map_err(|e| failed("set the ambient capabilities", &e))?;
+        }
         if setpcap != 0 {
             deed("lock the securebits", process::set_securebits(SECUREBITS))?;
         }

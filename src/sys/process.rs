@@ -31,24 +31,28 @@ pub fn catch_stop_signals() {
     }
 }
 
-/// The same for a process that will become another, to which an ignored signal is handed over as such.
-pub fn catch_unignored_stop_signals() {
+/// The same for a process that will become another, to which an ignored signal is handed over as such. Gives the mask, of
+/// which the C library's first sigaction(3) takes signals out.
+pub fn catch_unignored_stop_signals() -> u64 {
+    let mask = blocked(None);
     for signal in STOP_SIGNALS {
         if let Some(SigHandler::SigIgn) = handle(signal, SigHandler::Handler(note_stop)) {
             handle(signal, SigHandler::SigIgn);
         }
     }
+    mask
 }
 
-/// Leaves the signals as they were received, and SIGPIPE, which the standard library ignores, at its default. From now
+/// Leaves the signals and their mask as they were received, and SIGPIPE, which the standard library ignores, at its default. From now
 /// on they end this process at once.
-pub fn let_signals_go() {
+pub fn let_signals_go(mask: u64) {
     for signal in STOP_SIGNALS {
         if let Some(SigHandler::SigIgn) = handle(signal, SigHandler::SigDfl) {
             handle(signal, SigHandler::SigIgn);
         }
     }
     handle(Signal::SIGPIPE, SigHandler::SigDfl);
+    blocked(Some(mask));
 }
 
 #[allow(unsafe_code, reason = "sigaction takes a function pointer")]
@@ -210,16 +214,24 @@ pub fn securebits() -> io::Result<u32> {
 /// EPERM without CAP_SETPCAP.
 #[allow(unsafe_code, reason = "prctl")]
 pub fn shrink_bounding_set(keep: u64) -> io::Result<()> {
-    for capability in 0..u64::BITS {
-        // SAFETY: prctl with plain numbers, here and below.
-        match unsafe { libc::prctl(libc::PR_CAPBSET_READ, libc::c_ulong::from(capability)) } {
-            0 => {}
-            1 if keep >> capability & 1 == 1 => {}
-            1 => zero_is_ok(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(capability), 0, 0, 0) })?,
-            _ => break,
+    for capability in (0..u64::BITS).filter(|capability| keep >> capability & 1 == 0) {
+        // SAFETY: prctl with plain numbers.
+        let dropped = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(capability), 0, 0, 0) };
+        match zero_is_ok(dropped) {
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => break,
+            dropped => dropped?,
         }
     }
     Ok(())
+}
+
+/// The blocked signals, one bit each. Of the C library's own three, which its functions hide, too.
+#[allow(unsafe_code, reason = "a bare rt_sigprocmask(2)")]
+fn blocked(new: Option<u64>) -> u64 {
+    let (mut old, new) = (0u64, new.as_ref().map_or(std::ptr::null(), std::ptr::from_ref));
+    // SAFETY: the kernel reads and writes eight bytes where it is told to.
+    unsafe { libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, new, &raw mut old, size_of::<u64>()) };
+    old
 }
 
 fn zero_is_ok(result: libc::c_int) -> io::Result<()> {

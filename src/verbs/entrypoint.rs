@@ -39,7 +39,7 @@ const OURS: [&str; 6] =
 /// Applies, unless `off` says not to, and becomes the command. Comes back only with the reason why not.
 pub fn enter(config: &Config, options: &Options, command: &[OsString], off: bool) -> Exit {
     let mut run = Run::new(RUN, options, &config.sources);
-    process::catch_unignored_stop_signals();
+    let mask = process::catch_unignored_stop_signals();
     run.keep_bounded = config.run.keep;
     let (path, becoming) = match prepare(config, command) {
         Ok(prepared) => prepared,
@@ -88,7 +88,7 @@ pub fn enter(config: &Config, options: &Options, command: &[OsString], off: bool
         complain(&format!("bpfboot: pass descriptors on: {error}\n"));
         return Exit::REFUSED;
     }
-    process::let_signals_go();
+    process::let_signals_go(mask);
     if process::stop_requested() {
         complain(&format!("bpfboot: stopped by a signal; {} is not started\n", clean(&shown.to_string())));
         return Exit::REFUSED;
