@@ -195,7 +195,7 @@ fn the_command_is_who_it_should_be_and_holds_what_it_should() {
             assert_eq!(field(&ran, "NoNewPrivs:"), "1", "{wish}");
             let report = kept_step("privileges");
             let now = report["now"].as_str().unwrap();
-            assert!(now.starts_with(&format!("uid={} gid={} ", ids[0], ids[1])), "{now}");
+            assert!(now.starts_with(&format!("uid={} gid={} groups=", ids[0], ids[1])), "{now}");
             assert!(now.contains(&format!("CapBnd={kept:x} ")) && now.ends_with("securebits=ef"), "{now}");
         }
         let report = kept();
@@ -415,5 +415,32 @@ fn caps_are_printed_with_their_reasons() {
         let names = "CAP_SETGID CAP_SETUID CAP_SETPCAP CAP_NET_ADMIN CAP_NET_RAW CAP_SYS_ADMIN CAP_SYS_RESOURCE CAP_PERFMON CAP_BPF\n";
         assert_eq!(ran.stdout, names);
         assert!(s.pins().is_empty() && !s.is_mounted("tracefs", "/sys/kernel/tracing"), "it only looks");
+    });
+}
+
+#[test]
+fn a_drop_that_does_not_happen_starts_nothing() {
+    sandbox(|s| {
+        // What the kernel refuses, and what it only says that it did.
+        for (fault, part) in [
+            ("setresuid:error=EPERM", "set the user: Operation not permitted (EPERM)"),
+            ("setgroups:retval=0", "the drop did not happen: uid=77 gid=77 groups= "),
+        ] {
+            let inner = entry(
+                s,
+                &format!("{TRACE}[run]\nuser = 77\ngroup = 77\ngroups = [5]\non-failure = \"continue\"\n"),
+                &["touch", "/run/x"],
+            );
+            let mut command = Command::new("strace");
+            // Of the parent alone: its loader steps down, too.
+            command.args(["-qq", "-o", "/dev/null", "-e", &format!("inject={fault}")]);
+            let ran = run(command.arg(inner.get_program()).args(inner.get_args()).stdin(Stdio::null())).exits(125);
+            assert!(ran.stderr.contains(part) && !fs::exists("/run/x").unwrap(), "{ran:#?}");
+            let kept = kept();
+            assert_eq!((&kept["health"], &kept["exit"]), (&"dirty".into(), &125.into()), "{kept:#}");
+            assert!(kept_step("privileges")["fault"]["what"].as_str().is_some(), "{kept:#}");
+            assert!(kept["leftovers"][0].as_str().unwrap().contains("bpfboot undo"), "{kept:#}");
+            s.bpfboot(&["undo"]).exits(0);
+        }
     });
 }

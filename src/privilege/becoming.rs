@@ -16,68 +16,78 @@ pub const SETUID: u64 = 1 << 7;
 /// `CAP_SETPCAP`.
 pub const SETPCAP: u64 = 1 << 8;
 
-/// Whom to become.
-#[derive(Clone, Debug)]
+/// Whom to become, and what that takes.
+#[derive(Debug)]
 pub struct Becoming {
     /// The user and groups.
     pub account: Account,
     /// The capabilities to keep, one bit each.
-    pub keep: u64,
+    keep: u64,
+    /// The capabilities it takes.
+    needs: u64,
+    /// `SETPCAP` where it is held: the securebits can be locked then.
+    setpcap: u64,
+    /// What the kernel will say of us.
+    pub told: String,
 }
 
 impl Becoming {
-    /// What it takes, one bit each, with its reason.
-    fn needs(&self, status: &str) -> Vec<(u64, &'static str)> {
-        let Account { uid, gid, groups } = &self.account;
-        let is = |name, id: &u32| words(status, name).iter().all(|one| *one == id.to_string());
-        let grouped = is("Gid:", gid) && groups.as_ref().is_none_or(|groups| shown(groups) == words(status, "Groups:"));
-        let mut needs = Vec::new();
-        if !is("Uid:", uid) {
-            needs.push((SETUID, "to become the user of [run]"));
-        }
-        if !grouped {
-            needs.push((SETGID, "to enter the groups of [run]"));
-        }
-        if parse(status).bounding & !self.keep != 0 {
-            needs.push((SETPCAP, "to empty the bounding set and lock the securebits"));
-        }
-        needs.extend(bits_of(self.keep).map(|bit| (bit, "to keep it, as [run] says")));
-        needs
-    }
-
-    /// Whether it can be done, before anything is.
+    /// Looks whether it can be done, before anything is.
     ///
     /// # Errors
     /// [`Cause::Privilege`]: what is missing, and what for.
-    pub fn possible(&self) -> Result<(), Fault> {
+    pub fn new(account: Account, keep: u64) -> Result<Self, Fault> {
         let status = status()?;
-        let (permitted, mut missing) = (parse(&status).permitted, String::new());
-        for (bit, why) in self.needs(&status) {
-            if permitted & bit == 0 {
-                missing += &format!("{} not held, {why}; ", name(bit));
-            }
+        let (now, Account { uid, gid, groups }) = (parse(&status), &account);
+        let groups_now = words(&status, "Groups:");
+        let groups_then = groups.as_ref().map_or_else(|| groups_now.clone(), |groups| shown(groups));
+        let is = |name, id: &u32| words(&status, name) == four(*id);
+        let (mut needs, mut missing) = (keep, String::new());
+        for (bit, needed) in [
+            (SETUID, !is("Uid:", uid)),
+            (SETGID, !is("Gid:", gid) || groups_now != groups_then),
+            (SETPCAP, now.bounding & !keep != 0),
+        ] {
+            needs |= if needed { bit } else { 0 };
         }
-        if missing.is_empty() {
-            return Ok(());
+        for bit in bits_of(needs & !now.permitted) {
+            let why = match bit {
+                _ if keep & bit != 0 => "to keep it, as [run] says",
+                SETUID => "to become the user of [run]",
+                SETGID => "to enter the groups of [run]",
+                _ => "to empty the bounding set and lock the securebits",
+            };
+            missing += &format!("{} not held, {why}; ", name(bit));
         }
-        Err(Fault::new(Cause::Privilege, missing.trim_end_matches("; "))
-            .mend("add what the container lacks: bpfboot caps prints all that this configuration needs"))
+        if !missing.is_empty() {
+            return Err(Fault::new(Cause::Privilege, missing.trim_end_matches("; "))
+                .mend("add what the container lacks: bpfboot caps prints all that this configuration needs"));
+        }
+        let then = Privileges {
+            inheritable: keep,
+            permitted: keep,
+            effective: keep,
+            bounding: now.bounding & keep,
+            ambient: keep,
+            no_new_privs: true,
+        };
+        let setpcap = now.permitted & SETPCAP;
+        let securebits = if setpcap == 0 { process::securebits() } else { SECUREBITS };
+        let told = tale(&uid.to_string(), &gid.to_string(), &groups_then, then, securebits);
+        Ok(Self { account, keep, needs, setpcap, told })
     }
 
-    /// Does it, in this thread. What the kernel says of it afterwards, for the report.
+    /// Does it, in this thread, and reads back from the kernel that it is as it was told.
     ///
     /// # Errors
     /// [`Cause::Privilege`]: the kernel refused, or does not confirm it. This thread must then run nothing.
-    pub fn complete(&self) -> Result<String, Fault> {
-        let Account { uid, gid, groups } = &self.account;
+    pub fn complete(&self) -> Result<(), Fault> {
+        let Self { account: Account { uid, gid, groups }, keep, needs, setpcap, told } = self;
         let deed = |what: &str, done: std::io::Result<()>| {
             done.map_err(|error| Fault::io(Cause::Privilege, what.to_owned(), &error))
         };
-        let status = status()?;
-        let needs = self.needs(&status).iter().fold(0, |set, (bit, _)| set | bit);
-        let setpcap = parse(&status).permitted & SETPCAP;
         if needs & SETPCAP != 0 {
-            deed("empty the bounding set", process::shrink_bounding_set(self.keep))?;
+            deed("empty the bounding set", process::shrink_bounding_set(*keep))?;
         }
         if needs & SETGID != 0 {
             deed("set the groups", groups.as_ref().map_or(Ok(()), |groups| ids::set_groups(groups)))?;
@@ -86,51 +96,42 @@ impl Becoming {
         if needs & SETUID != 0 {
             deed("set the user", ids::set_uid(*uid))?;
         }
-        set("effective", CapSet::Effective, self.keep | setpcap)?;
-        set("inheritable", CapSet::Inheritable, self.keep)?;
+        set("effective", CapSet::Effective, keep | setpcap)?;
+        set("inheritable", CapSet::Inheritable, *keep)?;
         // Also for root, to which exec gives nothing under NOROOT; and before the securebits say that none is added.
         let _ = caps::clear(None, CapSet::Ambient);
-        for one in of_bits(self.keep) {
+        for one in of_bits(*keep) {
             caps::raise(None, CapSet::Ambient, one).map_err(|e| failed("set the ambient capabilities", &e))?;
         }
-        if setpcap != 0 {
+        if *setpcap != 0 {
             deed("lock the securebits", process::set_securebits(SECUREBITS))?;
         }
-        set("effective", CapSet::Effective, self.keep)?;
-        set("permitted", CapSet::Permitted, self.keep)?;
+        set("effective", CapSet::Effective, *keep)?;
+        set("permitted", CapSet::Permitted, *keep)?;
         deed("set no_new_privs", process::set_no_new_privs())?;
-        self.confirm(setpcap != 0)
-    }
-
-    fn confirm(&self, locked: bool) -> Result<String, Fault> {
-        let (status, Account { uid, gid, groups }) = (status()?, &self.account);
-        let (found, keep) = (parse(&status), self.keep);
-        let wanted = Privileges {
-            inheritable: keep,
-            permitted: keep,
-            effective: keep,
-            bounding: found.bounding & keep,
-            ambient: keep,
-            no_new_privs: true,
-        };
-        let securebits = process::securebits().unwrap_or_default();
-        let [uids, gids, now] = ["Uid:", "Gid:", "Groups:"].map(|name| words(&status, name));
-        let (uids, gids, now) = (uids.join(","), gids.join(","), now.join(","));
-        let right = found == wanted
-            && uids == [*uid; 4].map(|id| id.to_string()).join(",")
-            && gids == [*gid; 4].map(|id| id.to_string()).join(",")
-            && groups.as_ref().is_none_or(|groups| shown(groups).join(",") == now)
-            && (!locked || securebits == SECUREBITS);
-        let tale = |uid: &str, gid: &str| format!("uid={uid} gid={gid} groups={now} {found} securebits={securebits:x}");
-        if right {
-            return Ok(tale(&uid.to_string(), &gid.to_string()));
+        let status = status()?;
+        let [uids, gids, groups] = ["Uid:", "Gid:", "Groups:"].map(|name| words(&status, name));
+        let found = tale(one_of_four(&uids), one_of_four(&gids), &groups, parse(&status), process::securebits());
+        if found == *told {
+            return Ok(());
         }
-        let tale = tale(&uids, &gids);
-        Err(Fault::new(
-            Cause::Privilege,
-            format!("the drop did not happen: {tale}, wanted uid={uid} gid={gid} {wanted}"),
-        ))
+        Err(Fault::new(Cause::Privilege, format!("the drop did not happen: {found}, wanted {told}")))
     }
+}
+
+/// Real, effective, saved and of file systems, as the status shows them.
+fn four(id: u32) -> String {
+    [id; 4].map(|id| id.to_string()).join(",")
+}
+
+/// The one that all four are, or else all of them.
+fn one_of_four(ids: &str) -> &str {
+    let first = ids.split(',').next().unwrap_or_default();
+    if first.parse().is_ok_and(|id| four(id) == ids) { first } else { ids }
+}
+
+fn tale(uids: &str, gids: &str, groups: &str, privileges: Privileges, securebits: u32) -> String {
+    format!("uid={uids} gid={gids} groups={groups} {privileges} securebits={securebits:x}")
 }
 
 fn set(name: &str, which: CapSet, value: u64) -> Result<(), Fault> {
@@ -141,19 +142,19 @@ fn status() -> Result<String, Fault> {
     file::text(STATUS).map_err(|e| Fault::io(Cause::Privilege, format!("read {STATUS}"), &e).mend("mount /proc"))
 }
 
-/// The words behind a name in the status.
-fn words<'s>(status: &'s str, name: &str) -> Vec<&'s str> {
+/// The words behind a name in the status, a comma between two.
+fn words(status: &str, name: &str) -> String {
     let line = status.lines().find_map(|line| line.strip_prefix(name));
-    line.unwrap_or_default().split_ascii_whitespace().collect()
+    line.unwrap_or_default().split_ascii_whitespace().collect::<Vec<_>>().join(",")
 }
 
 /// Groups as the kernel shows them: in order (groups_sort() in kernel/groups.c).
-fn shown(groups: &[u32]) -> Vec<String> {
+fn shown(groups: &[u32]) -> String {
     let mut sorted: Vec<u32> = Vec::with_capacity(groups.len());
     for group in groups {
         sorted.insert(sorted.partition_point(|one| one <= group), *group);
     }
-    sorted.iter().map(u32::to_string).collect()
+    sorted.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
 }
 
 fn of_bits(set: u64) -> CapsHashSet {

@@ -20,7 +20,7 @@ pub use json::{Object, document, list, quoted};
 pub use people::clean;
 pub(crate) use people::{headline, story, why};
 pub use printer::{Color, Journal, Printer, Shape, complain, say};
-pub use store::{Kept, PATH, store};
+pub use store::{Kept, PATH, store, store_again, store_open};
 
 /// What became of one step, or what a look at the kernel says of it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

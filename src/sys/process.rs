@@ -197,15 +197,11 @@ pub fn set_securebits(bits: u32) -> io::Result<()> {
     zero_is_ok(unsafe { libc::prctl(libc::PR_SET_SECUREBITS, libc::c_ulong::from(bits)) })
 }
 
-/// The securebits.
-///
-/// # Errors
-/// None that is known.
+/// The securebits; none that is known of where the kernel does not tell.
 #[allow(unsafe_code, reason = "prctl")]
-pub fn securebits() -> io::Result<u32> {
+pub fn securebits() -> u32 {
     // SAFETY: prctl with plain numbers.
-    let bits = unsafe { libc::prctl(libc::PR_GET_SECUREBITS) };
-    u32::try_from(bits).map_err(|_| io::Error::last_os_error())
+    u32::try_from(unsafe { libc::prctl(libc::PR_GET_SECUREBITS) }).unwrap_or(u32::MAX)
 }
 
 /// Takes everything but `keep` out of the bounding set, up to the last capability that the kernel knows.

@@ -9,8 +9,6 @@ use std::{
         unix::{ffi::OsStrExt, fs::PermissionsExt},
     },
     path::{Path, PathBuf},
-    sync::OnceLock,
-    thread,
 };
 
 use super::{
@@ -67,21 +65,13 @@ pub fn enter(config: &Config, options: &Options, command: &[OsString], off: bool
         }
         run.notes.push(format!("on-failure = \"continue\": {shown} is started all the same"));
     }
-    let became = OnceLock::new();
-    // Credentials are a thread's: the one that keeps them writes the report, once it is known what this one became.
-    let told = thread::scope(|scope| {
-        let teller = thread::Builder::new().stack_size(256 << 10);
-        let teller = teller.spawn_scoped(scope, || tell(run, up.err(), became.wait()));
-        let result = match &teller {
-            Ok(_) => becoming.complete(),
-            Err(e) => Err(Fault::io(Cause::Kernel, "start a thread", e)),
-        };
-        let _ = became.set(result);
-        teller.map(|teller| teller.join().unwrap_or_default()).unwrap_or_default()
-    });
-    if became.get().is_none_or(Result::is_err) {
+    let status = if run.changed() { Status::Done } else { Status::Already };
+    let line = Line::new("privileges", Phase::Drop, Must::Required, status);
+    let line = Line { now: Some(becoming.told.clone()), ..line };
+    let (health, keep) = up.err().unwrap_or_else(|| (run.health(), true));
+    let Ok(told) = run.end_by(health, keep, line, || becoming.complete()) else {
         return Exit::REFUSED;
-    }
+    };
     let names: Vec<String> = passed.iter().map(|(name, _)| name.clone()).collect();
     let passed: Vec<OwnedFd> = passed.into_iter().map(|(_, fd)| fd).collect();
     if let Err(error) = exec::pass_on(&passed) {
@@ -114,8 +104,8 @@ fn prepare(config: &Config, command: &[OsString]) -> Result<(PathBuf, Becoming),
         (id, Fault::new(Cause::Command, what).mend("name its path, or set PATH"), exit)
     })?;
     let account = Account::find(&config.run).map_err(|fault| ("user".to_owned(), fault, Exit::REFUSED))?;
-    let becoming = Becoming { account, keep: config.run.keep };
-    becoming.possible().map_err(|fault| ("privileges".to_owned(), fault, Exit::REFUSED))?;
+    let refused = |fault| ("privileges".to_owned(), fault, Exit::REFUSED);
+    let becoming = Becoming::new(account, config.run.keep).map_err(refused)?;
     for wish in &config.run.pass {
         if config.objects.get(&wish.object).is_none() {
             let fault = Fault::new(Cause::Command, format!("there is no object {}", wish.object));
@@ -167,26 +157,6 @@ fn open_passed(run: &mut Run, config: &Config, passed: &mut Vec<(String, OwnedFd
         }
     }
     Ok(())
-}
-
-/// Ends the report; whether the command finds it.
-fn tell(mut run: Run, failed: Option<(Health, bool)>, became: &Result<String, Fault>) -> bool {
-    match became {
-        Ok(now) => {
-            let status = if run.changed() { Status::Done } else { Status::Already };
-            run.say(Line { now: Some(now.clone()), ..Line::new("privileges", Phase::Drop, Must::Required, status) });
-            let (health, keep) = failed.unwrap_or_else(|| (run.health(), true));
-            run.end_with(health, keep, None)
-        }
-        Err(fault) => {
-            run.fail("privileges", Phase::Drop, Must::Required, fault.clone());
-            let changed = run.changed();
-            if changed {
-                run.leftovers.push("what was applied stands; mend: bpfboot undo".into());
-            }
-            run.end_with(if changed { Health::Dirty } else { Health::Failed }, true, Some(Exit::REFUSED))
-        }
-    }
 }
 
 /// The environment as it came, and what the command should know of us.
