@@ -72,7 +72,7 @@ fault-test: ## slow, half an hour: every system call of five runs killed and fai
 race-test: ## slow, a minute: ten runs at once, 200 times
 	$(MAKE) test ARGS="--test race" HARNESS="--ignored --nocapture"
 
-vm-units: build test-objects ## slow, five minutes: the units in machines that boot (needs root); KERNEL=6.1 CHECK="boot gate sealed replug time" for some
+vm-units: build test-objects ## slow, five minutes: the units in machines that boot (needs root); KERNEL=6.1 CHECK="boot gate sealed replug time agent" for some
 	. .ci/toolchain.sh
 	need vm test
 	tests/vm/units.sh $(if $(filter file,$(origin KERNEL)),6.1,$(KERNEL)) $(CHECK)

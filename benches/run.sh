@@ -80,7 +80,7 @@ for ((round = 0; round < rounds / 3; round++)); do
 done
 clean
 
-. benches/table.sh
+. benches/table
 printf '%-38s %10s %10s %7s  %-10s  %s\n' '' 'bpfboot ms' 'other ms' ratio 'middle half' wanted
 ratio 'nothing to do, against setpriv' nothing alone '<=' 1500
 ratio 'all there already, against setpriv' warm beside '<='

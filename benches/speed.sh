@@ -105,7 +105,7 @@ clean
 
 # --- The table ----------------------------------------------------------------------------------
 
-. benches/table.sh
+. benches/table
 
 read -ra nothing <<<"${us[nothing]}"
 printf '%-38s %10s %10s %7s  %-10s  %s\n' '' 'bpfboot ms' 'other ms' ratio 'middle half' wanted

@@ -99,7 +99,7 @@ impl Values {
             ("hostnet", hosts),
             ("ownnet", !hosts),
             ("tunes", tunes),
-            ("readonly", !(tunes || knobs)),
+            ("alone", !(hosts || tunes)),
             ("nofile", !nofile.is_empty()),
             ("memlock", memlock),
             ("ulimits", memlock || !nofile.is_empty()),
