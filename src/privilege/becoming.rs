@@ -1,12 +1,17 @@
 //! Becoming somebody else for good: the user, the groups and the few capabilities that a command is given.
 
+use std::{
+    fs::File,
+    io::{Read, Seek},
+};
+
 use caps::{CapSet, CapsHashSet};
 
 use super::{Privileges, SECUREBITS, STATUS, bits_of, failed, name, parse};
 use crate::{
     account::Account,
     error::{Cause, Fault},
-    sys::{file, ids, process},
+    sys::{ids, process},
 };
 
 /// `CAP_SETGID`.
@@ -29,6 +34,8 @@ pub struct Becoming {
     setpcap: u64,
     /// What the kernel will say of us.
     pub told: String,
+    /// Where it says so. Opened before: who we are then may not walk there.
+    status: File,
 }
 
 impl Becoming {
@@ -37,7 +44,8 @@ impl Becoming {
     /// # Errors
     /// [`Cause::Privilege`]: what is missing, and what for.
     pub fn new(account: Account, keep: u64) -> Result<Self, Fault> {
-        let status = status()?;
+        let mut file = File::open(STATUS).map_err(|e| unread(&e).mend("mount /proc"))?;
+        let status = read(&mut file)?;
         let (now, Account { uid, gid, groups }) = (parse(&status), &account);
         let groups_now = words(&status, "Groups:");
         let groups_then = groups.as_ref().map_or_else(|| groups_now.clone(), |groups| shown(groups));
@@ -74,18 +82,19 @@ impl Becoming {
         let setpcap = now.permitted & SETPCAP;
         let securebits = if setpcap == 0 { process::securebits() } else { SECUREBITS };
         let told = tale(&uid.to_string(), &gid.to_string(), &groups_then, then, securebits);
-        Ok(Self { account, keep, needs, setpcap, told })
+        Ok(Self { account, keep, needs, setpcap, told, status: file })
     }
 
     /// Does it, in this thread, and reads back from the kernel that it is as it was told.
     ///
     /// # Errors
     /// [`Cause::Privilege`]: the kernel refused, or does not confirm it. This thread must then run nothing.
-    pub fn complete(&self) -> Result<(), Fault> {
-        let Self { account: Account { uid, gid, groups }, keep, needs, setpcap, told } = self;
+    pub fn complete(&mut self) -> Result<(), Fault> {
+        let Self { account: Account { uid, gid, groups }, keep, needs, setpcap, told, status: file } = self;
         let deed = |what: &str, done: std::io::Result<()>| {
             done.map_err(|error| Fault::io(Cause::Privilege, what.to_owned(), &error))
         };
+        let needs = *needs;
         if needs & SETPCAP != 0 {
             deed("empty the bounding set", process::shrink_bounding_set(*keep))?;
         }
@@ -96,7 +105,7 @@ impl Becoming {
         if needs & SETUID != 0 {
             deed("set the user", ids::set_uid(*uid))?;
         }
-        set("effective", CapSet::Effective, keep | setpcap)?;
+        set("effective", CapSet::Effective, *keep | *setpcap)?;
         set("inheritable", CapSet::Inheritable, *keep)?;
         // Also for root, to which exec gives nothing under NOROOT; and before the securebits say that none is added.
         let _ = caps::clear(None, CapSet::Ambient);
@@ -109,7 +118,7 @@ impl Becoming {
         set("effective", CapSet::Effective, *keep)?;
         set("permitted", CapSet::Permitted, *keep)?;
         deed("set no_new_privs", process::set_no_new_privs())?;
-        let status = status()?;
+        let status = read(file)?;
         let [uids, gids, groups] = ["Uid:", "Gid:", "Groups:"].map(|name| words(&status, name));
         let found = tale(one_of_four(&uids), one_of_four(&gids), &groups, parse(&status), process::securebits());
         if found == *told {
@@ -138,8 +147,14 @@ fn set(name: &str, which: CapSet, value: u64) -> Result<(), Fault> {
     caps::set(None, which, &of_bits(value)).map_err(|error| failed(&format!("set the {name} capabilities"), &error))
 }
 
-fn status() -> Result<String, Fault> {
-    file::text(STATUS).map_err(|e| Fault::io(Cause::Privilege, format!("read {STATUS}"), &e).mend("mount /proc"))
+fn read(file: &mut File) -> Result<String, Fault> {
+    let mut text = String::new();
+    file.rewind().and_then(|()| file.read_to_string(&mut text)).map_err(|e| unread(&e))?;
+    Ok(text)
+}
+
+fn unread(error: &std::io::Error) -> Fault {
+    Fault::io(Cause::Privilege, format!("read {STATUS}"), error)
 }
 
 /// The words behind a name in the status, a comma between two.

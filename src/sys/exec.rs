@@ -12,10 +12,30 @@ use super::file;
 /// The first descriptor that is passed on (sd_listen_fds(3)).
 pub const FIRST: RawFd = 3;
 
-/// Has every descriptor above standard error close on exec but `passed`, which become [`FIRST`] and the following ones.
+/// Has every descriptor above standard error close on exec, whoever opened it. Ours do so anyway.
 ///
 /// # Errors
-/// EMFILE; what open(2) says of /proc/self/fd before 5.11.
+/// What open(2) says of /proc/self/fd, which is asked before 5.11.
+#[allow(unsafe_code, reason = "descriptors by their numbers")]
+pub fn pass_nothing_on() -> io::Result<()> {
+    // SAFETY: plain numbers. What is open stays so until exec.
+    let closed = unsafe { libc::syscall(libc::SYS_close_range, FIRST, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    if closed == 0 {
+        return Ok(());
+    }
+    for (name, _) in file::list("/proc/self/fd".as_ref())? {
+        if let Some(fd) = name.parse().ok().filter(|fd| *fd >= FIRST) {
+            // SAFETY: plain numbers; of the one that listed the others nothing is left, which is no harm.
+            unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+        }
+    }
+    Ok(())
+}
+
+/// Has `passed` stay open over exec, as [`FIRST`] and the following ones.
+///
+/// # Errors
+/// EMFILE.
 #[allow(unsafe_code, reason = "descriptors by their numbers")]
 pub fn pass_on(passed: &[OwnedFd]) -> io::Result<()> {
     let above = FIRST + passed.len() as RawFd;
@@ -23,16 +43,6 @@ pub fn pass_on(passed: &[OwnedFd]) -> io::Result<()> {
     for fd in passed {
         // SAFETY: plain numbers; the copy is meant to live until exec.
         moved.push(zero_or_more(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, above) })?);
-    }
-    // SAFETY: plain numbers. What is open stays so until exec.
-    let closed = unsafe { libc::syscall(libc::SYS_close_range, FIRST, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
-    if closed != 0 {
-        for (name, _) in file::list("/proc/self/fd".as_ref())? {
-            if let Some(fd) = name.parse().ok().filter(|fd| *fd >= FIRST) {
-                // SAFETY: plain numbers; of the one that listed the others nothing is left, which is no harm.
-                unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
-            }
-        }
     }
     for (nth, fd) in (FIRST..).zip(moved) {
         // SAFETY: whatever was at that number is not used any more: exec follows.

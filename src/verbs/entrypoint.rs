@@ -39,7 +39,7 @@ pub fn enter(config: &Config, options: &Options, command: &[OsString], off: bool
     let mut run = Run::new(RUN, options, &config.sources);
     let mask = process::catch_unignored_stop_signals();
     run.keep_bounded = config.run.keep;
-    let (path, becoming) = match prepare(config, command) {
+    let (path, mut becoming) = match prepare(config, command) {
         Ok(prepared) => prepared,
         Err((id, fault, exit)) => {
             run.fail(id, Phase::Settle, Must::Required, fault);
@@ -102,6 +102,10 @@ fn prepare(config: &Config, command: &[OsString]) -> Result<(PathBuf, Becoming),
     let path = find(name).map_err(|(what, exit)| {
         let id = format!("command {}", name.display());
         (id, Fault::new(Cause::Command, what).mend("name its path, or set PATH"), exit)
+    })?;
+    exec::pass_nothing_on().map_err(|error| {
+        let fault = Fault::io(Cause::Command, "have what was inherited close", &error);
+        ("descriptors".to_owned(), fault.mend("mount /proc"), Exit::REFUSED)
     })?;
     let account = Account::find(&config.run).map_err(|fault| ("user".to_owned(), fault, Exit::REFUSED))?;
     let refused = |fault| ("privileges".to_owned(), fault, Exit::REFUSED);
