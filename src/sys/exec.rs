@@ -55,6 +55,24 @@ fn zero_or_more(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
+/// The environment as it came, also what is no `NAME=value`.
+#[allow(unsafe_code, reason = "environ(7)")]
+pub fn environment() -> Vec<CString> {
+    unsafe extern "C" {
+        static environ: *const *const libc::c_char;
+    }
+    let mut words = Vec::new();
+    // SAFETY: a list of texts that ends with a null, which nobody changes: there is one thread, and it sets nothing.
+    unsafe {
+        let mut word = environ;
+        while !word.is_null() && !(*word).is_null() {
+            words.push(CStr::from_ptr(*word).to_owned());
+            word = word.add(1);
+        }
+    }
+    words
+}
+
 /// execve(2). Comes back only with the reason why not.
 #[allow(unsafe_code, reason = "execve; the standard library's would reset the signal mask")]
 pub fn execute(path: &CStr, arguments: &[CString], environment: &[CString]) -> io::Error {

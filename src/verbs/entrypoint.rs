@@ -165,10 +165,11 @@ fn open_passed(run: &mut Run, config: &Config, passed: &mut Vec<(String, OwnedFd
 
 /// The environment as it came, and what the command should know of us.
 fn environment(config: &Config, told: bool, names: &[String]) -> Vec<CString> {
-    let mut list: Vec<CString> = Vec::new();
-    for (name, value) in env::vars_os().filter(|(name, _)| OURS.iter().all(|ours| name != ours)) {
-        list.extend(c_text(&[name.as_bytes(), value.as_bytes()].join(&b'=')));
-    }
+    let mut list = exec::environment();
+    list.retain(|word| {
+        let rest = |ours: &&str| word.as_bytes().strip_prefix(ours.as_bytes());
+        !OURS.iter().filter_map(rest).any(|rest| rest.starts_with(b"="))
+    });
     let mut set = |name: &str, value: &str| list.extend(c_text(format!("{name}={value}").as_bytes()));
     if told {
         set("BPFBOOT_REPORT", report::PATH);

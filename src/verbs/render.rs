@@ -69,7 +69,12 @@ impl Values {
             words => words.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
         };
         let list = |texts: &[String], form: fn(&str) -> String, between: &str| -> String {
-            texts.iter().map(|text| form(text)).collect::<Vec<_>>().join(between)
+            let mut out = String::new();
+            for text in texts {
+                out += if out.is_empty() { "" } else { between };
+                out += &form(text);
+            }
+            out
         };
         let short: fn(&str) -> String = |name| quoted(name.trim_start_matches("CAP_"));
         let needs = needed.loading.iter().chain(&needed.becoming).chain(&needed.kept);

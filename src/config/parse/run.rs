@@ -3,7 +3,7 @@
 use super::{
     super::{
         merge::Setting,
-        run::{PassWish, RunSetting, Who},
+        run::{RunSetting, Who},
         types::symbol,
     },
     reader::{Item, Reader},
@@ -21,11 +21,8 @@ pub fn run(reader: &mut Reader<'_>, item: Item<'_>) {
         let setting = match item.key {
             "user" => who(reader, item).map(RunSetting::User),
             "group" => who(reader, item).map(RunSetting::Group),
-            "groups" => list(reader, item, "[\"video\", 44]", who).map(RunSetting::Groups),
-            "keep-caps" => list(reader, item, "[\"CAP_NET_BIND_SERVICE\"]", capability)
-                .map(|kept| RunSetting::Keep(kept.into_iter().fold(0, |set, one| set | one))),
             "on-failure" => on_failure(reader, item).map(RunSetting::OnFailure),
-            "pass-fds" => list(reader, item, "[\"trace/maps/events\"]", pass).map(RunSetting::Pass),
+            "groups" | "keep-caps" | "pass-fds" => list(reader, item),
             _ => {
                 reader.unknown(item, RUN_KEYS);
                 None
@@ -37,15 +34,21 @@ pub fn run(reader: &mut Reader<'_>, item: Item<'_>) {
     }
 }
 
-/// Every element through `one`; what is wrong with one of them has been said.
-fn list<T>(
-    reader: &mut Reader<'_>,
-    item: Item<'_>,
-    example: &str,
-    one: fn(&mut Reader<'_>, Item<'_>) -> Option<T>,
-) -> Option<Vec<T>> {
-    let array = reader.array(item, &format!("an array, as in {example}"))?;
-    Some(array.into_iter().filter_map(|element| one(reader, element)).collect())
+/// An array. What is wrong with an element has been said.
+fn list(reader: &mut Reader<'_>, item: Item<'_>) -> Option<RunSetting> {
+    let (mut groups, mut keep, mut pass) = (Vec::new(), 0, Vec::new());
+    for element in reader.array(item, "an array of strings")? {
+        match item.key {
+            "groups" => groups.extend(who(reader, element)),
+            "keep-caps" => keep |= capability(reader, element).unwrap_or_default(),
+            _ => pass.extend(reader.parsed(element, str::parse)),
+        }
+    }
+    Some(match item.key {
+        "groups" => RunSetting::Groups(groups),
+        "keep-caps" => RunSetting::Keep(keep),
+        _ => RunSetting::Pass(pass),
+    })
 }
 
 /// A name, or a number; the highest one means "none" to the kernel.
@@ -75,8 +78,4 @@ fn on_failure(reader: &mut Reader<'_>, item: Item<'_>) -> Option<bool> {
             None
         }
     }
-}
-
-fn pass(reader: &mut Reader<'_>, item: Item<'_>) -> Option<PassWish> {
-    reader.parsed(item, str::parse)
 }
