@@ -22,7 +22,7 @@
 //! | `needed` | which capabilities the plan takes, and why |
 //! | `verbs` | how a plan is walked: apply, check, undo, attach, detach |
 //! | `journal`, `lock` | what survives a kill, and one run at a time |
-//! | `privilege`, `account`, `trust` | letting capabilities go, and whom `run` becomes; opening only what root vouches for |
+//! | `privilege`, `account`, `trust` | letting capabilities go; whom `run` becomes; whom to trust |
 //! | `report`, `logger`, `systemd`, `health` | what is said, where, and the exit codes |
 //! | `sys` | system calls; the only one with `unsafe` |
 

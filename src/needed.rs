@@ -91,7 +91,7 @@ impl Needed {
         need(
             needs.perfmon,
             one(false, true),
-            "to load programs: without it the verifier also walks what the CPU only speculates, and tracing is refused"
+            "to load programs: without it the verifier also walks what the CPU only speculates, and refuses tracing"
                 .into(),
         );
         need(needs.net_admin, Needs { net_admin: true, ..none }, format!("networking: {nets}"));
@@ -100,14 +100,14 @@ impl Needed {
             need(needs.sys_admin, admin, format!("user probes, for which perf asks for it: {users}"));
         } else {
             let why = format!(
-                "CAP_PERFMON is not enough to attach {probes}: kernel.perf_event_paranoid = {paranoid}, and kernels that know \
-                 a value above 2 ask for this one"
+                "CAP_PERFMON is not enough to attach {probes}: kernel.perf_event_paranoid = {paranoid}, \
+                 and kernels that know a value above 2 ask for this one"
             );
             need(needs.sys_admin, admin, why);
         }
         if needs.perfmon && !needs.sys_admin && !before_5_8 {
             self.notes.push(format!(
-                "CAP_PERFMON is enough for tracing here: kernel.perf_event_paranoid = {paranoid}; above 2 it would not be"
+                "CAP_PERFMON is enough for tracing here: kernel.perf_event_paranoid = {paranoid}; above 2 it were not"
             ));
         }
     }

@@ -1,5 +1,5 @@
-//! What maps take of the memory that the cgroup may have. A container over its limit is not told so: the kernel kills one
-//! of its processes, at the latest when a map that grows is full (measured on 6.18; sizes as map_mem_usage() counts them).
+//! What maps take of the memory that the cgroup may have. A container over its limit is not told so: the kernel kills
+//! one of its processes, at the latest when a map that grows is full. Sizes as map_mem_usage() counts them, on 6.18.
 
 use std::{
     path::Path,

@@ -1,4 +1,4 @@
-//! `run`: apply, let go of everything that the command is not given, and become the command. No process of ours is left.
+//! `run`: apply, let go of all that the command is not given, and become the command. No process of ours is left.
 
 use std::{
     env,

@@ -1,7 +1,7 @@
 //! `render`: the same plan as a file for somebody else: a unit, a container, a pod, or plain settings. Writes nothing.
 //!
-//! A template's line that begins with `?WORD ` stands only where that word holds; a line with `@why@` stands once for each
-//! capability.
+//! A template's line that begins with `?WORD ` stands only where that word holds; a line with `@why@` stands once for
+//! each capability.
 
 use std::{ffi::OsString, fmt::Write};
 
@@ -20,8 +20,8 @@ use crate::{
 
 const KUBERNETES: &str = include_str!("../render/kubernetes");
 const POD: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: agent}\n";
-const DAEMON_SET: &str = "---\n# The same on every node.\napiVersion: apps/v1\nkind: DaemonSet\nmetadata: {name: agent}\nspec:\n  \
-    selector: {matchLabels: {app: agent}}\n  template:\n    metadata: {labels: {app: agent}}\n";
+const DAEMON_SET: &str = "---\n# The same on every node.\napiVersion: apps/v1\nkind: DaemonSet\nmetadata: {name: agent}\n\
+    spec:\n  selector: {matchLabels: {app: agent}}\n  template:\n    metadata: {labels: {app: agent}}\n";
 
 /// What templates ask for.
 struct Values {
