@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .SILENT:
 .DEFAULT_GOAL := build
-.PHONY: build objects test-objects run test vm-test vm-units power-test fault-test loss-test race-test image sysext initramfs-test lint fuzz fuzz-min
+.PHONY: build objects test-objects run test vm-test vm-units power-test fault-test loss-test race-test image sysext oci initramfs-test lint fuzz fuzz-min
 .PHONY: bench install deb rpm package-test clean help
 MAKEFLAGS += --no-print-directory
 
@@ -74,7 +74,7 @@ loss-test: ## slow, a quarter of a minute: a million opens with a slow reader, e
 race-test: ## slow, a minute: ten runs at once, 200 times
 	$(MAKE) test ARGS="--test race" HARNESS="--ignored --nocapture"
 
-vm-units: build test-objects ## slow, five minutes: the units in machines that boot (needs root); KERNEL=6.1 CHECK="boot gate sealed replug time" for some
+vm-units: build test-objects ## slow, five minutes: the units in machines that boot (needs root); KERNEL=6.1 CHECK="boot gate sealed replug time agent" for some
 	. .ci/toolchain.sh
 	need vm test
 	tests/vm/units.sh $(if $(filter file,$(origin KERNEL)),6.1,$(KERNEL)) $(CHECK)
@@ -93,6 +93,9 @@ sysext: build ## bpfboot as an extension of a read-only /usr (systemd-sysext)
 	. .ci/toolchain.sh
 	need vm
 	image/sysext.sh
+
+oci: build ## an OCI image with nothing but the static binary in it: target/oci
+	image/oci.sh
 
 initramfs-test: ## slow, twenty minutes: initramfs of each generator, and the image, booted in QEMU
 	. .ci/toolchain.sh

@@ -6,6 +6,8 @@ BPF_LINKER=0.13.0
 CARGO_DENY=0.20.2
 CARGO_DEB=3.8.0
 CARGO_GENERATE_RPM=0.21.1
+CHECK_JSONSCHEMA=0.39.0
+KUBERNETES_VALIDATE=1.37.0
 TOOLS=$PWD/target/toolchain
 cargo=cargo
 arch=$(uname -m)
@@ -84,7 +86,7 @@ choose() {
     RUSTC=$root/bin/rustc
 }
 
-# need GOAL...: install whatever the goals (build, test, guest, vm, deb, rpm, package, lint) lack; quiet when that is nothing.
+# need GOAL...: install whatever the goals (build, test, guest, vm, oci, deb, rpm, package, lint) lack; quiet when that is nothing.
 need() {
     local goal
     choose
@@ -110,15 +112,19 @@ need() {
             want busybox busybox-static
             want clang clang
             want curl curl
+            want crun crun
             want ethtool ethtool
             want file file
             want ip iproute2
             want openssl openssl
             want ps procps
+            want runc runc
             want strace strace
             want systemd-analyze systemd
             want llvm-objdump llvm
             want /usr/bin/time time
+            want umoci umoci
+            want python3 python3-venv
             want /usr/include/bpf/bpf_helpers.h libbpf-dev
             ;;
         guest | vm)
@@ -135,6 +141,7 @@ need() {
             want mksquashfs squashfs-tools
             want mkfs.ext4 e2fsprogs
             ;;
+        oci) want umoci umoci ;;
         fuzz) want g++ g++ ;;
         deb) want xz xz-utils ;;
         package)
@@ -150,6 +157,7 @@ need() {
         esac
     done
     install_missing
+    [[ " $* " != *" test "* || -x $TOOLS/schemas/bin/kubernetes-validate ]] || step schemas "Installing validators of schemas" schemas
     [[ " $* " != *" lint "* ]] || command -v cargo-deny >/dev/null || build_cargo_deny
     [[ " $* " != *" deb "* ]] || command -v cargo-deb >/dev/null || build_packer cargo-deb $CARGO_DEB --no-default-features
     [[ " $* " != *" rpm "* ]] || command -v cargo-generate-rpm >/dev/null ||
@@ -165,6 +173,12 @@ build_bpf_linker() {
         step bpf-linker "Building bpf-linker $BPF_LINKER with $toolchain" \
         cargo install bpf-linker --version $BPF_LINKER --locked --debug --root "$TOOLS" \
         --no-default-features --features llvm-$LLVM
+}
+
+# The published schemas of compose files and of Kubernetes come with their validators.
+schemas() {
+    python3 -m venv "$TOOLS/schemas"
+    "$TOOLS/schemas/bin/pip" install --quiet check-jsonschema==$CHECK_JSONSCHEMA kubernetes-validate==$KUBERNETES_VALIDATE
 }
 
 # Hardly optimised, and without the parts that fetch: three minutes on two CPUs.

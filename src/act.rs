@@ -4,7 +4,8 @@ use std::path::Path;
 
 use crate::{
     error::Fault,
-    facts::Facts,
+    facts::{CAP_NET_ADMIN, CAP_SYS_ADMIN, Facts},
+    privilege,
     step::{Action, Must, Outcome, Step, Undo, Verdict},
     sys,
     tune::{self, knob, limit, mount, sysctl},
@@ -12,7 +13,17 @@ use crate::{
 
 /// Looks at the kernel and says what a step would take; writes nothing.
 pub fn survey(step: &Step, facts: &Facts) -> Verdict {
-    let verdict = match &step.action {
+    match look(step, facts) {
+        Verdict::Blocked(fault) if step.if_available && tune::is_absence(&fault) => {
+            Verdict::Skip { why: fault.to_string() }
+        }
+        Verdict::Blocked(fault) if step.must == Must::BestEffort => Verdict::Skip { why: going_on(&fault) },
+        verdict => verdict,
+    }
+}
+
+fn look(step: &Step, facts: &Facts) -> Verdict {
+    match &step.action {
         Action::Mount(wish) => mount::survey(wish, facts),
         Action::Sysctl { key, goal, allow_insecure, irreversible, partner } => {
             let ask =
@@ -21,13 +32,28 @@ pub fn survey(step: &Step, facts: &Facts) -> Verdict {
         }
         Action::Knob { path, value } => knob::survey(path, value, facts),
         Action::Limit { kind, wish } => limit::survey(*kind, *wish, facts),
-    };
-    match verdict {
-        Verdict::Blocked(fault) if step.if_available && tune::is_absence(&fault) => {
-            Verdict::Skip { why: fault.to_string() }
-        }
-        Verdict::Blocked(fault) if step.must == Must::BestEffort => Verdict::Skip { why: going_on(&fault) },
-        verdict => verdict,
+    }
+}
+
+/// The capability that a step takes, one bit, and what for. `verdict` is what a survey with our own capabilities gave;
+/// `without` is this machine without any.
+pub fn needs(step: &Step, verdict: &Verdict, without: &Facts) -> Option<(u64, String)> {
+    if matches!(verdict, Verdict::Skip { .. }) {
+        return None;
+    }
+    match look(step, without) {
+        Verdict::Blocked(fault) => match fault.what.split_once(": needs ") {
+            Some((deed, name)) => Some((privilege::capability(name)?, deed.to_owned())),
+            // The one thing else that hangs on a capability is a module that the kernel loads for the value.
+            None if matches!(verdict, Verdict::Change { .. }) => {
+                Some((1 << CAP_NET_ADMIN, "to load the module for it".into()))
+            }
+            None => None,
+        },
+        _ => match &step.action {
+            Action::Sysctl { key, .. } if sysctl::is_secret(key) => Some((1 << CAP_SYS_ADMIN, "to read it".into())),
+            _ => None,
+        },
     }
 }
 

@@ -33,11 +33,13 @@ pub enum Cause {
     Deadline,
     /// The run was stopped from outside.
     Signal,
+    /// The command that `run` is to become, or the user it becomes.
+    Command,
 }
 
 impl Cause {
     /// Every cause, in the order of the documentation.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Privilege,
         Self::Kernel,
         Self::Mount,
@@ -52,6 +54,7 @@ impl Cause {
         Self::Busy,
         Self::Deadline,
         Self::Signal,
+        Self::Command,
     ];
 
     /// The word in the report.
@@ -71,6 +74,7 @@ impl Cause {
             Self::Busy => "busy",
             Self::Deadline => "deadline",
             Self::Signal => "signal",
+            Self::Command => "command",
         }
     }
 

@@ -42,3 +42,27 @@ impl Health {
         }
     }
 }
+
+/// What the process ends with.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Exit(u8);
+
+impl Exit {
+    /// `run` did not start the command.
+    pub const REFUSED: Self = Self(125);
+    /// `run`: the command cannot be executed.
+    pub const NOT_EXECUTABLE: Self = Self(126);
+    /// `run`: the command is not there.
+    pub const NOT_FOUND: Self = Self(127);
+
+    /// The process's exit code.
+    pub const fn exit_code(self) -> u8 {
+        self.0
+    }
+}
+
+impl From<Health> for Exit {
+    fn from(health: Health) -> Self {
+        Self(health.exit_code())
+    }
+}

@@ -19,15 +19,17 @@
 //! | `plan`, `step` | what to do, as data |
 //! | `act`, `tune` | how a tuning step is looked at, done and put back |
 //! | `bpf` | objects, programs, maps, links, pins; the only one that uses aya |
-//! | `verbs` | how a plan is walked: apply, check, undo, attach, detach; and reading events |
+//! | `needed` | which capabilities the plan takes, and why |
+//! | `verbs` | how a plan is walked: apply, check, undo, attach, detach; reading events; becoming a command |
 //! | `journal`, `lock` | what survives a kill, and one run at a time |
-//! | `privilege`, `trust` | letting capabilities go; opening only what root vouches for |
+//! | `privilege`, `account`, `trust` | letting capabilities go; whom `run` becomes; whom to trust |
 //! | `event` | what the embedded objects write into their ring buffers; `ebpf/` includes it, too |
 //! | `report`, `logger`, `systemd`, `health` | what is said, where, and the exit codes |
 //! | `sys` | system calls; the only one with `unsafe` |
 
 #![cfg_attr(any(test, fuzzing), feature(alloc_error_hook))]
 
+mod account;
 mod act;
 mod boot;
 mod bpf;
@@ -43,6 +45,7 @@ mod health;
 mod journal;
 mod lock;
 mod logger;
+mod needed;
 mod plan;
 mod privilege;
 mod profiles;
@@ -56,20 +59,20 @@ mod verbs;
 
 use std::ffi::OsString;
 
-pub use health::Health;
+pub use health::{Exit, Health};
 
 #[cfg(not(any(test, fuzzing)))]
 #[global_allocator]
 static MEMORY: sys::memory::Arena = sys::memory::Arena::new();
 
 /// Runs a command line, the program's name not among its words.
-pub fn run(args: impl IntoIterator<Item = OsString>) -> Health {
-    sys::limit::dump_no_core();
+pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
+    sys::limit::hide_memory();
     match cli::parse(args) {
         Ok((command, options)) => verbs::carry_out(&command, options),
         Err(usage) => {
             report::complain(&usage.to_string());
-            Health::BadInput
+            if usage.of_run { Exit::REFUSED } else { Health::BadInput.into() }
         }
     }
 }

@@ -4,6 +4,8 @@
 //! read back from the kernel, since a drop that silently did not happen is worse than none.
 //! Kernel facts in capabilities(7) and security/commoncap.c; which capability a load needs is told in DESIGN.md.
 
+mod becoming;
+
 use std::fmt;
 
 use caps::{CapSet, Capability, CapsHashSet};
@@ -12,6 +14,8 @@ use crate::{
     error::{Cause, Fault},
     sys::{file, process},
 };
+
+pub use becoming::{Becoming, SETGID, SETPCAP, SETUID};
 
 /// This thread's own status: under a thread's own narrowing, /proc/self would tell of the first thread.
 const STATUS: &str = "/proc/thread-self/status";
@@ -47,6 +51,11 @@ impl Needs {
         Capability::CAP_SYS_ADMIN,
         Capability::CAP_DAC_OVERRIDE,
     ];
+
+    /// One bit each.
+    pub fn bits(self) -> u64 {
+        bits(&self.set())
+    }
 
     fn set(self) -> CapsHashSet {
         let split = !self.before_5_8;
@@ -105,7 +114,7 @@ pub fn narrow(needs: Needs) -> Result<Privileges, Fault> {
     let setpcap = caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP).unwrap_or(false);
     // Both need the capability that goes with the rest below. Neither is what the safety rests on: under no_new_privs
     // exec adds nothing, so a container that refuses them does not stop us.
-    let emptied = setpcap && bound();
+    let emptied = setpcap && bound(0);
     if setpcap {
         let _ = process::set_securebits(SECUREBITS);
     }
@@ -132,9 +141,28 @@ pub fn drop_all() -> Result<String, Fault> {
     narrow(Needs::default()).map(|privileges| privileges.to_string())
 }
 
-/// Empties the bounding set, which takes `CAP_SETPCAP`, and tells whether it is empty. Nothing that is held goes with it.
-pub fn bound() -> bool {
-    caps::clear(None, CapSet::Bounding).is_ok()
+/// Leaves only `keep` in the bounding set, which takes `CAP_SETPCAP`, and tells whether that is so. Nothing that is held
+/// goes with it.
+pub fn bound(keep: u64) -> bool {
+    process::shrink_bounding_set(keep).is_ok()
+}
+
+/// The bit of a capability, by its name in capabilities(7), with `CAP_` or without.
+pub fn capability(name: &str) -> Option<u64> {
+    let name = name.to_ascii_uppercase();
+    let name = name.strip_prefix("CAP_").unwrap_or(&name);
+    let known = caps::all().into_iter().find(|one| one.to_string().strip_prefix("CAP_") == Some(name));
+    known.map(|one| one.bitmask())
+}
+
+/// The bits of a set.
+pub fn bits_of(set: u64) -> impl Iterator<Item = u64> {
+    (0..u64::BITS).map(|n| 1 << n).filter(move |bit| set & bit != 0)
+}
+
+/// The name of a capability, by its bit.
+pub fn name(bit: u64) -> String {
+    caps::all().into_iter().find(|one| one.bitmask() == bit).map(|one| one.to_string()).unwrap_or_default()
 }
 
 /// What to keep of what is held. Inside bpf(2) `CAP_SYS_ADMIN` stands in for the three that were split off it, which is

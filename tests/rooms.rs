@@ -74,7 +74,7 @@ fn each_crate_has_its_room() {
         // config/parse has a module of that name.
         ("object", &["bpf/", "config/parse"]),
         ("toml", &["config/"]),
-        ("caps", &["privilege.rs"]),
+        ("caps", &["privilege"]),
         ("syslog", &["logger.rs"]),
         ("lexopt", &["cli/"]),
         ("rustix", &["sys/"]),

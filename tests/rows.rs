@@ -386,6 +386,11 @@ impl Group {
         group
     }
 
+    fn limit(&self, limit: &str) {
+        let most = if self.1 == "memory.failcnt" { "limit_in_bytes" } else { "max" };
+        fs::write(format!("{}/memory.{most}", self.0), limit).unwrap();
+    }
+
     fn was_hit(&self) -> bool {
         let text = fs::read_to_string(format!("{}/{}", self.0, self.1)).unwrap();
         let count =
@@ -403,20 +408,28 @@ impl Drop for Group {
 #[test]
 fn row_38_a_memory_limit_hit_by_a_map() {
     sandbox(|s| {
-        let group = Group::new("4M");
-        // 8 bytes for each CPU, and 8 more for where they are: five times the limit on two CPUs.
+        let apply = |group: &Group, config: &str| {
+            let path = s.config("large.toml", config);
+            let mut command = Command::new("sh");
+            command.args(["-c", "echo $$ > \"$1/cgroup.procs\" && shift && exec \"$@\"", "sh", &group.0]);
+            command.arg(binary()).args(["--json", "-c", path.to_str().unwrap(), "apply"]);
+            let report = Report::of(run(&mut command)).exits(1);
+            assert_eq!(report.status(&format!("sysctl {TTL}")), "undone");
+            untouched(s, "limited");
+            report.json.to_string()
+        };
+        // 8 bytes for each CPU, and 8 more for where they are: five times the limit on two CPUs. Nobody is asked for that.
         let config = ttl_and(&(count() + "maps.hits.max-entries = 1000000\n"));
-        let path = s.config("large.toml", &config);
-        let mut command = Command::new("sh");
-        command.args(["-c", "echo $$ > \"$1/cgroup.procs\" && shift && exec \"$@\"", "sh", &group.0]);
-        command.arg(binary()).args(["--json", "-c", path.to_str().unwrap(), "apply"]);
-        let report = Report::of(run(&mut command)).exits(1);
-        let said = report.json.to_string();
+        let group = Group::new("4M");
+        let said = apply(&group, &config);
+        assert!(said.contains("more than the cgroup's 4096") && !group.was_hit(), "{said}");
+        // Below the limit, and above it with what the processes take.
+        let ring = "[object.trace]\npath = \"builtin:trace\"\nmaps.events.max-entries = \"2M\"\nprograms.trace_openat = { attach = false }\n";
+        group.limit("2200K");
+        let said = apply(&group, &ttl_and(ring));
         // The kernel gives no memory for the map, or ends the loader for asking; the parent lives.
-        assert!(said.contains("ENOMEM") || said.contains("SIGKILL"), "{:#}", report.json);
+        assert!(said.contains("ENOMEM") || said.contains("SIGKILL"), "{said}");
         assert!(group.was_hit(), "it was the limit that was hit");
-        assert_eq!(report.status(&format!("sysctl {TTL}")), "undone");
-        untouched(s, "limited");
         let at = group.0.clone();
         drop(group);
         assert!(!Path::new(&at).exists());

@@ -2,11 +2,11 @@
 
 use std::{
     fs, io,
-    os::unix::fs::DirBuilderExt,
+    os::{fd::OwnedFd, unix::fs::DirBuilderExt},
     path::{Path, PathBuf},
 };
 
-use super::proof::open_link;
+use super::{proof::open_link, store::Store};
 use crate::{
     config::PinName,
     error::{Cause, Fault},
@@ -102,6 +102,18 @@ impl Generation {
         make_dir(&dir)?;
         Shelf::ALL.iter().try_for_each(|shelf| make_dir(&dir.join(shelf.dir())))
     }
+}
+
+/// Opens a live pin, for somebody who may not.
+///
+/// # Errors
+/// A [`Cause::Pin`] fault: it is not there, or may not be opened.
+pub fn open_live(root: &Path, object: &PinName, shelf: &str, name: &PinName) -> Result<OwnedFd, Fault> {
+    let path = Store::new(root).live().object(object).join(shelf).join(name.on_bpffs());
+    sys::bpf::open_pin(&path).map_err(|error| {
+        let mend = format!("[run] pass-fds takes what is there: ls {}/live/*/*", root.display());
+        Fault::io(Cause::Pin, format!("open {}", path.display()), &error).mend(mend)
+    })
 }
 
 /// Makes a directory that only we may enter; one that is there already is fine.

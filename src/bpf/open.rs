@@ -231,6 +231,7 @@ fn make(
         let fd = fd.try_clone_to_owned().map_err(|e| of_map(Fault::io(Cause::Map, "keep it open", &e)))?;
         (fd, identity)
     } else {
+        outside.room.take(layout, machine).map_err(of_map)?;
         let fd = create(name, map, layout, machine, btf)?;
         fill_globals(&fd, map).map_err(of_map)?;
         bpf::pin(fd.as_fd(), &stage).map_err(|e| of_map(super::fault::of_pin(&e, &stage)))?;

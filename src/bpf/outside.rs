@@ -16,6 +16,7 @@ use super::{
     plan::BpfPlan,
     proof::{How, XdpHow, open_link},
     record::Record,
+    room::Room,
     store::Shelf,
 };
 use crate::{
@@ -41,6 +42,8 @@ pub struct Outside {
     maps: Vec<(PathBuf, PinnedMap)>,
     programs: Vec<(PathBuf, OwnedFd)>,
     links: Vec<(PathBuf, LinkIdentity)>,
+    /// The memory that maps may take.
+    pub room: Room,
     /// What confines this process besides its capabilities: `landlock seccomp`.
     pub walls: String,
 }
@@ -51,7 +54,7 @@ impl Outside {
     /// # Errors
     /// A [`Cause::Pin`] fault: the stage cannot be made, or what is live cannot be looked at.
     pub fn gather(plan: &BpfPlan) -> Result<Self, Fault> {
-        let mut outside = Self::default();
+        let mut outside = Self { room: Room::of_cgroup(), ..Self::default() };
         // Both remember what they have read once.
         KernelVersion::running();
         cpu::online();

@@ -287,7 +287,8 @@ impl BpfPlan {
     }
 }
 
-fn perf_event_paranoid() -> i32 {
+/// The kernel's setting; its default where it cannot be read.
+pub fn perf_event_paranoid() -> i32 {
     file::text("/proc/sys/kernel/perf_event_paranoid").ok().and_then(|text| text.trim().parse().ok()).unwrap_or(2)
 }
 

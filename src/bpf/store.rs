@@ -358,7 +358,7 @@ impl Store {
 
 fn not_bpffs(path: &Path) -> Fault {
     Fault::new(Cause::Mount, format!("{} is not on a BPF file system", path.display()))
-        .mend("[mounts] bpffs = true, or: mount -t bpf bpf /sys/fs/bpf")
+        .mend("[mounts] bpffs = true, a container's -v /sys/fs/bpf:/sys/fs/bpf, or: mount -t bpf bpf /sys/fs/bpf")
 }
 
 fn remove_empty(path: &Path) -> Result<(), Fault> {

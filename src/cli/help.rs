@@ -25,6 +25,9 @@ verbs:
   attach IFACE        attach our XDP programs to an interface that has appeared
   detach IFACE        let go of them again
   events [--kind K]   follow what the embedded programs tell
+  run -- COMMAND      apply, let go of every privilege, and become COMMAND
+  caps                the capabilities that this configuration needs, and why
+  render FORMAT       the same as a unit, a container, a pod, or plain settings
   profiles [NAME]     list the built-in sets of settings, or one of them
   help VERB           more about a verb
 
@@ -53,6 +56,7 @@ examples:
   bpfboot apply --dry-run       what would change on this machine, and why
   bpfboot apply && start-agent  the agent starts only where everything is up
   bpfboot events --kind dns     every name that is asked for, as it is asked
+  bpfboot run -- agent --flag   the same, and the agent unprivileged
   bpfboot check --json | jq '.steps[] | select(.status != \"already\")'
 ";
 
@@ -84,6 +88,9 @@ pub(super) fn on(verb: Verb) -> String {
         Verb::Attach => ATTACH,
         Verb::Detach => DETACH,
         Verb::Events => EVENTS,
+        Verb::Run => RUN,
+        Verb::Caps => CAPS,
+        Verb::Render => RENDER,
         Verb::Profiles => PROFILES,
         Verb::Help => return general(),
     };
@@ -157,6 +164,40 @@ reader only, and what it has read is gone.
       --json        a JSON object a line
 
 The time is that of dmesg: seconds since the machine was started.
+";
+
+const RUN: &str = "\
+usage: bpfboot run [--] COMMAND [ARG...]
+
+The entrypoint of a container: applies, becomes the user of [run], lets go of
+every capability but those it keeps, and is replaced by COMMAND. The report goes
+to stderr. COMMAND gets the environment, BPFBOOT_REPORT and BPFBOOT_PIN_ROOT,
+the standard descriptors, and those of pass-fds as LISTEN_FDS has it.
+
+exit codes: 125 not started, 126 not executable, 127 not found, else COMMAND's
+";
+
+const CAPS: &str = "\
+usage: bpfboot caps
+
+Prints the capabilities that the configuration needs on this kernel, to load and
+afterwards, each with its reason; with --quiet their names alone, for a script.
+Changes nothing.
+";
+
+const RENDER: &str = "\
+usage: bpfboot render FORMAT [-- COMMAND [ARG...]]
+
+Prints the configuration as a file for somebody else, with the capabilities that
+'bpfboot caps' computes and their reasons. Changes nothing.
+
+  systemd      a unit that runs COMMAND
+  docker       a script of one docker run
+  compose      a compose file
+  kubernetes   a pod whose init container applies, and a daemon set of it
+  oci          the config.json of a bundle
+  sysctl.d     the settings, for hosts that want files instead
+  limits       the limits, for limits.d
 ";
 
 const PROFILES: &str = "\

@@ -16,9 +16,10 @@ use crate::{
     report::{Color, Shape, clean},
 };
 
-use value::{COLORS, KINDS, MODES, Wait, choice, typed};
+use value::{COLORS, FORMATS, KINDS, MODES, Wait, choice, one_of, typed};
 
 pub use help::VERSION;
+pub use value::Format;
 
 /// What to do.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -61,6 +62,20 @@ pub enum Command {
         /// Only these kinds; none is all.
         kinds: Vec<Kind>,
     },
+    /// Bring the kernel to the plan, and become this command.
+    Run {
+        /// It, and its arguments.
+        command: Vec<OsString>,
+    },
+    /// Print the capabilities that the configuration takes.
+    Caps,
+    /// Print the configuration in another form.
+    Render {
+        /// Which one.
+        format: Format,
+        /// What `run` is to start there.
+        command: Vec<OsString>,
+    },
     /// List the profiles, or the keys of one.
     Profiles {
         /// The one.
@@ -89,17 +104,25 @@ pub struct Options {
 
 /// Bad usage. Its `Display` is all that stderr should get.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Usage(String);
+pub struct Usage {
+    text: String,
+    /// Whether it was `run` that was meant, whose codes are its own.
+    pub of_run: bool,
+}
 
 impl fmt::Display for Usage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
 impl Usage {
     fn new(what: &str) -> Self {
-        Self(format!("bpfboot: {}\ntry 'bpfboot --help'\n", clean(what)))
+        Self::text(format!("bpfboot: {}\ntry 'bpfboot --help'\n", clean(what)))
+    }
+
+    const fn text(text: String) -> Self {
+        Self { text, of_run: false }
     }
 }
 
@@ -117,13 +140,27 @@ enum Verb {
     Attach,
     Detach,
     Events,
+    Run,
+    Caps,
+    Render,
     Profiles,
     Help,
 }
 
 impl Verb {
-    const ALL: [Self; 8] =
-        [Self::Apply, Self::Check, Self::Undo, Self::Attach, Self::Detach, Self::Events, Self::Profiles, Self::Help];
+    const ALL: [Self; 11] = [
+        Self::Apply,
+        Self::Check,
+        Self::Undo,
+        Self::Attach,
+        Self::Detach,
+        Self::Events,
+        Self::Run,
+        Self::Caps,
+        Self::Render,
+        Self::Profiles,
+        Self::Help,
+    ];
 
     const fn word(self) -> &'static str {
         match self {
@@ -133,6 +170,9 @@ impl Verb {
             Self::Attach => "attach",
             Self::Detach => "detach",
             Self::Events => "events",
+            Self::Run => "run",
+            Self::Caps => "caps",
+            Self::Render => "render",
             Self::Profiles => "profiles",
             Self::Help => "help",
         }
@@ -145,7 +185,7 @@ impl Verb {
             Self::Attach => "configured, mode, object, program, wait",
             Self::Detach => "object, program",
             Self::Events => "kind",
-            Self::Check | Self::Undo | Self::Profiles | Self::Help => "",
+            Self::Check | Self::Undo | Self::Run | Self::Caps | Self::Render | Self::Profiles | Self::Help => "",
         }
     }
 
@@ -157,6 +197,7 @@ impl Verb {
         let meant = match word {
             "status" | "verify" | "diff" => Some("check"),
             "load" | "start" | "up" => Some("apply"),
+            "exec" => Some("run"),
             "unload" | "stop" | "down" | "rollback" | "reset" => Some("undo"),
             _ => help::nearest(word, VERBS),
         };
@@ -164,7 +205,7 @@ impl Verb {
     }
 }
 
-const VERBS: &str = "apply, check, undo, attach, detach, events, profiles, help";
+const VERBS: &str = "apply, check, undo, attach, detach, events, run, caps, render, profiles, help";
 /// What every verb knows.
 const GLOBAL_OPTIONS: &str = "config, boot, allow-untrusted, json, quiet, color, help, version";
 /// What only some know.
@@ -175,6 +216,8 @@ const OWN_OPTIONS: &str = "dry-run, configured, kind, mode, object, program, wai
 struct Words {
     verb: Option<Verb>,
     operand: Option<OsString>,
+    /// What follows the command of `run`.
+    arguments: Vec<OsString>,
     seen: Vec<&'static str>,
     mode: Option<XdpMode>,
     object: Option<PinName>,
@@ -190,12 +233,23 @@ struct Words {
 /// # Errors
 /// What is wrong with them, for stderr.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(Command, Options), Usage> {
-    let mut parser = Parser::from_args(args);
     let (mut words, mut options) = (Words::default(), Options::default());
+    let read = read(Parser::from_args(args), &mut words, &mut options);
+    let of_run = words.verb == Some(Verb::Run);
+    match read.and_then(|()| words.command()) {
+        Ok(command) => Ok((command, options)),
+        Err(usage) => Err(Usage { of_run, ..usage }),
+    }
+}
+
+fn read(mut parser: Parser, words: &mut Words, options: &mut Options) -> Result<(), Usage> {
     while let Some(arg) = parser.next()? {
         let name = match arg {
             Arg::Value(word) => {
                 words.take(word)?;
+                if words.verb == Some(Verb::Run) && words.operand.is_some() {
+                    words.arguments.extend(parser.raw_args()?);
+                }
                 continue;
             }
             Arg::Short('c') => "config",
@@ -223,7 +277,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(Command, Optio
         }
         words.seen.push(name);
     }
-    Ok((words.command()?, options))
+    Ok(())
 }
 
 impl Words {
@@ -232,7 +286,10 @@ impl Words {
         let shown = word.display().to_string();
         match (self.verb, &self.operand) {
             (None, _) => self.verb = Some(Verb::parse(&shown)?),
-            (Some(Verb::Attach | Verb::Detach | Verb::Profiles | Verb::Help), None) => self.operand = Some(word),
+            (Some(Verb::Attach | Verb::Detach | Verb::Run | Verb::Render | Verb::Profiles | Verb::Help), None) => {
+                self.operand = Some(word)
+            }
+            (Some(Verb::Render), Some(_)) => self.arguments.push(word),
             (Some(verb), _) => return Err(Usage::new(&format!("'{shown}' is one word too many for {}", verb.word()))),
         }
         Ok(())
@@ -244,7 +301,7 @@ impl Words {
         }
         let verb = match self.verb {
             None if self.help => return Ok(Command::Help(help::general())),
-            None => return Err(Usage(format!("bpfboot: a verb is missing\n\n{}", help::general()))),
+            None => return Err(Usage::text(format!("bpfboot: a verb is missing\n\n{}", help::general()))),
             Some(Verb::Help) => return self.help_on_operand(),
             Some(verb) if self.help => return Ok(Command::Help(help::on(verb))),
             Some(verb) => verb,
@@ -272,6 +329,17 @@ impl Words {
                 program: self.program,
             },
             Verb::Events => Command::Events { kinds: self.kinds },
+            Verb::Run => {
+                let missing = || Usage::new("run needs a command, as in: bpfboot run -- agent");
+                let mut command = vec![self.operand.ok_or_else(missing)?];
+                command.extend(self.arguments);
+                Command::Run { command }
+            }
+            Verb::Caps => Command::Caps,
+            Verb::Render => {
+                let format = self.operand.unwrap_or_default().display().to_string();
+                Command::Render { format: one_of(&format, "render", &FORMATS)?, command: self.arguments }
+            }
             Verb::Profiles => {
                 Command::Profiles { name: self.operand.map(|name| typed(name, "the profile")).transpose()? }
             }

@@ -48,6 +48,13 @@ fn every_verb_is_understood() {
         ("detach --object=edge eth0", Command::Detach { interface: eth0, object: edge, program: None }),
         ("events", Command::Events { kinds: vec![] }),
         ("events --kind open --kind=tls", Command::Events { kinds: vec![Kind::Open, Kind::Tls] }),
+        ("-q run agent -c x --", Command::Run { command: ["agent", "-c", "x", "--"].map(OsString::from).into() }),
+        ("run -q -- --odd -- -q", Command::Run { command: ["--odd", "--", "-q"].map(OsString::from).into() }),
+        ("caps", Command::Caps),
+        (
+            "render -q oci -- agent -q",
+            Command::Render { format: Format::Oci, command: vec!["agent".into(), "-q".into()] },
+        ),
         ("profiles", Command::Profiles { name: None }),
         ("profiles core", Command::Profiles { name: Some("core".into()) }),
         ("-V", Command::Version),
@@ -109,6 +116,9 @@ fn bad_usage_names_the_argument() {
         ("apply --config", "--config"),
         ("apply eth0", "'eth0' is one word too many for apply"),
         ("attach", "attach needs an interface"),
+        ("render", "render: '' is not one of systemd, docker, compose, kubernetes, oci, sysctl.d, limits"),
+        ("run", "run needs a command, as in: bpfboot run -- agent"),
+        ("run --dry-run -- x", "'--dry-run' is not one of run"),
         ("attach eth0 eth1", "'eth1' is one word too many"),
         ("attach a:b", "may not hold white space or a colon"),
         ("attach eth0 --mode skb", "--mode: 'skb' is not one of native, generic, any, offload"),
@@ -166,7 +176,12 @@ fn the_completions_know_every_word_and_no_other() {
         let options: BTreeSet<&str> = options.filter(|option| !option.is_empty()).collect();
         assert_eq!(options, known);
         assert!(verbs.split('|').all(|part| text.contains(part)), "{verbs}");
-        for values in [COLORS.map(|(word, _)| word).join(" "), MODES.map(|(word, _)| word).join(" ")] {
+        let lists = [
+            COLORS.map(|(word, _)| word).join(" "),
+            MODES.map(|(word, _)| word).join(" "),
+            FORMATS.map(|(word, _)| word).join(" "),
+        ];
+        for values in lists {
             assert!(text.contains(&values), "{values}");
         }
         assert!(text.contains(&Profile::NAMES.replace(", ", " ")));

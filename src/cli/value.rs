@@ -23,12 +23,45 @@ pub(super) const COLORS: [(&str, Color); 3] =
 pub(super) const MODES: [(&str, XdpMode); 4] =
     [("native", XdpMode::Native), ("generic", XdpMode::Generic), ("any", XdpMode::Any), ("offload", XdpMode::Offload)];
 
-pub(super) fn choice<T: Copy>(parser: &mut Parser, option: &str, of: &[(&str, T)]) -> Result<T, Usage> {
-    let value = parser.value()?.display().to_string();
-    of.iter().find(|(word, _)| *word == value).map(|(_, meaning)| *meaning).ok_or_else(|| {
+/// What `render` writes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Format {
+    /// A unit.
+    Systemd,
+    /// A command line of docker.
+    Docker,
+    /// A compose file.
+    Compose,
+    /// A pod and a daemon set.
+    Kubernetes,
+    /// The config.json of a bundle.
+    Oci,
+    /// A file for sysctl.d.
+    Sysctl,
+    /// A file for limits.d.
+    Limits,
+}
+
+pub(super) const FORMATS: [(&str, Format); 7] = [
+    ("systemd", Format::Systemd),
+    ("docker", Format::Docker),
+    ("compose", Format::Compose),
+    ("kubernetes", Format::Kubernetes),
+    ("oci", Format::Oci),
+    ("sysctl.d", Format::Sysctl),
+    ("limits", Format::Limits),
+];
+
+/// The one of a list that a word names; `what` is what the message names.
+pub(super) fn one_of<T: Copy>(word: &str, what: &str, of: &[(&str, T)]) -> Result<T, Usage> {
+    of.iter().find(|(known, _)| *known == word).map(|(_, meaning)| *meaning).ok_or_else(|| {
         let words: Vec<&str> = of.iter().map(|(word, _)| *word).collect();
-        Usage::new(&format!("{option}: '{value}' is not one of {}", words.join(", ")))
+        Usage::new(&format!("{what}: '{word}' is not one of {}", words.join(", ")))
     })
+}
+
+pub(super) fn choice<T: Copy>(parser: &mut Parser, option: &str, of: &[(&str, T)]) -> Result<T, Usage> {
+    one_of(&parser.value()?.display().to_string(), option, of)
 }
 
 /// `500ms`, `5s` or `2m`, as the configuration has it.

@@ -6,6 +6,7 @@ use super::{
     Config, Data, FsKind, KnobWish, LimitWish, MapWish, MountWish, ObjectSource, ObjectWish, OnMismatch, Origin,
     PinName, ProgramWish, SysctlWish, Table,
     mistake::{Mistake, Mistakes},
+    run::RunSetting,
 };
 use crate::profiles::Profile;
 
@@ -39,6 +40,8 @@ pub enum Setting {
     Root(PathBuf),
     /// `bpf.deadline`.
     Deadline(Duration),
+    /// A key of `[run]`.
+    Run(RunSetting),
     /// A part of an `[object.NAME]`.
     Object(PinName, Part),
 }
@@ -161,6 +164,7 @@ fn apply(config: &mut Config, setting: Setting, origin: Origin) {
         }
         Setting::Root(root) => config.bpf.root = root,
         Setting::Deadline(deadline) => config.bpf.deadline = deadline,
+        Setting::Run(setting) => setting.apply(&mut config.run),
         Setting::Object(name, part) => {
             if let Some(object) = config.objects.get_mut(&name) {
                 part.apply(object);

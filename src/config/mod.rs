@@ -7,6 +7,7 @@ pub mod find;
 pub mod merge;
 pub mod mistake;
 pub mod parse;
+pub mod run;
 pub mod table;
 pub mod types;
 
@@ -17,6 +18,7 @@ use std::{
 
 pub use find::Sources;
 pub use mistake::{Mistakes, distance, words};
+pub use run::{RunWish, Who};
 pub use table::Table;
 pub use types::{FsKind, IfName, KnobPath, PinName, SysctlKey};
 
@@ -60,6 +62,8 @@ pub struct Config {
     pub mounts: Vec<MountWish>,
     /// `[bpf]`.
     pub bpf: BpfSettings,
+    /// `[run]`.
+    pub run: RunWish,
     /// `[object.NAME]`, by name.
     pub objects: Table<PinName, ObjectWish>,
     /// What the reader of a report should know about how the files were merged: overrides, masked files.

@@ -4,6 +4,7 @@ mod attach;
 mod object;
 mod reader;
 mod recover;
+mod run;
 mod settings;
 mod tuning;
 mod units;
@@ -18,7 +19,7 @@ use super::{
 use crate::profiles::Profile;
 
 /// The tables and keys of the top level.
-pub const TOP_KEYS: &str = "profiles, sysctl, knobs, limits, mounts, bpf, object";
+pub const TOP_KEYS: &str = "profiles, sysctl, knobs, limits, mounts, bpf, run, object";
 
 /// Most marks (`. = { } [ ] ,` and line ends) in a file. Each can cost a table of 1.4 KB, so that a file of 1 MiB
 /// could take 600 MB; with this cap the worst takes some 60 MB.
@@ -53,6 +54,7 @@ fn top(reader: &mut Reader<'_>, root: &DeTable<'_>) {
             "limits" => settings::limits(reader, item),
             "mounts" => settings::mounts(reader, item),
             "bpf" => settings::bpf(reader, item),
+            "run" => run::run(reader, item),
             "object" => object::objects(reader, item),
             key if tuning::is_sysctl_root(key) => {
                 let what = format!("unknown key {key:?} outside of any table");

@@ -14,19 +14,20 @@ use crate::{
 };
 
 /// An object under construction.
-struct Object<'a> {
+pub struct Object<'a> {
     out: &'a mut String,
     empty: bool,
 }
 
 impl<'a> Object<'a> {
-    fn new(out: &'a mut String) -> Self {
+    /// Begins one.
+    pub fn new(out: &'a mut String) -> Self {
         out.push('{');
         Self { out, empty: true }
     }
 
     /// Writes `"name":` and hands out the place for its value.
-    fn key(&mut self, name: &str) -> &mut String {
+    pub fn key(&mut self, name: &str) -> &mut String {
         if !self.empty {
             self.out.push(',');
         }
@@ -36,7 +37,8 @@ impl<'a> Object<'a> {
         self.out
     }
 
-    fn text(&mut self, name: &str, value: &str) {
+    /// A text.
+    pub fn text(&mut self, name: &str, value: &str) {
         quote(self.key(name), value);
     }
 
@@ -52,16 +54,19 @@ impl<'a> Object<'a> {
         }
     }
 
-    fn texts(&mut self, name: &str, values: &[String]) {
+    /// A list of texts.
+    pub fn texts(&mut self, name: &str, values: &[String]) {
         list(self.key(name), values, "", |out, value| quote(out, value));
     }
 
-    fn end(self) {
+    /// Closes it.
+    pub fn end(self) {
         self.out.push('}');
     }
 }
 
-fn list<T>(out: &mut String, items: &[T], before: &str, mut one: impl FnMut(&mut String, &T)) {
+/// A list, each item by `one`, with `before` in front.
+pub fn list<T>(out: &mut String, items: &[T], before: &str, mut one: impl FnMut(&mut String, &T)) {
     out.push('[');
     for (nth, item) in items.iter().enumerate() {
         out.push_str(if nth == 0 { "" } else { "," });
@@ -69,6 +74,13 @@ fn list<T>(out: &mut String, items: &[T], before: &str, mut one: impl FnMut(&mut
         one(out, item);
     }
     out.push(']');
+}
+
+/// A text as JSON has it.
+pub fn quoted(text: &str) -> String {
+    let mut out = String::new();
+    quote(&mut out, text);
+    out
 }
 
 /// A JSON string. What could drive a terminal is escaped as well, since people cat such files.
@@ -97,7 +109,10 @@ pub fn document(report: &Report) -> String {
     object.text("bpfboot", env!("CARGO_PKG_VERSION"));
     object.text("verb", report.verb);
     object.text("health", report.health.word());
-    object.number("exit", report.health.exit_code());
+    match report.exit {
+        Some(exit) => object.number("exit", exit.exit_code()),
+        None => object.key("exit").push_str("null"),
+    }
     object.text("kernel", &report.release);
     object.number("took_us", micros(report.took));
     object.texts("sources", &report.sources);

@@ -13,16 +13,16 @@ use std::time::Duration;
 
 use crate::{
     error::Fault,
-    health::Health,
+    health::{Exit, Health},
     step::{Must, Outcome, Phase, Step, Verdict},
 };
 
 pub use event::{KINDS, account, event, kind as event_kind};
-pub use json::document;
+pub use json::{Object, document, list, quoted};
 pub use people::clean;
 pub(crate) use people::{headline, story, why};
 pub use printer::{Color, Journal, Printer, Shape, complain, say, try_say};
-pub use store::{Kept, PATH, store};
+pub use store::{Kept, PATH, store, store_again, store_open};
 
 /// What became of one step, or what a look at the kernel says of it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -178,6 +178,8 @@ pub struct Report {
     pub verb: &'static str,
     /// What it came to.
     pub health: Health,
+    /// What the process ends with; `None` where it becomes a command.
+    pub exit: Option<Exit>,
     /// Its lines, in the order of the plan.
     pub lines: Vec<Line>,
     /// What concerns the whole run: overridden keys, a private mount namespace.

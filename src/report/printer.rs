@@ -69,13 +69,15 @@ impl Journal {
 #[derive(Debug)]
 pub struct Printer {
     shape: Shape,
+    /// Whether to leave stdout alone.
+    aside: bool,
     look: Look,
 }
 
 impl Printer {
-    /// A printer for what stdout is.
-    pub fn new(shape: Shape, color: Color, journal: Journal) -> Self {
-        let terminal = io::stdout().is_terminal();
+    /// A printer for what stdout is, or stderr where the report stands `aside`.
+    pub fn new(shape: Shape, color: Color, journal: Journal, aside: bool) -> Self {
+        let terminal = if aside { io::stderr().is_terminal() } else { io::stdout().is_terminal() };
         let wanted = match color {
             Color::Always => true,
             Color::Never => false,
@@ -86,7 +88,11 @@ impl Printer {
             column: (terminal && !journal.stdout).then_some(COLUMN),
             journal: journal.stdout,
         };
-        Self { shape, look }
+        Self { shape, aside, look }
+    }
+
+    fn say(&self, text: &str) {
+        if self.aside { complain(text) } else { say(text) }
     }
 
     /// Fits the id column to what is coming, before the first line.
@@ -101,14 +107,14 @@ impl Printer {
         if self.shape == Shape::Lines {
             let mut out = String::new();
             people::line(&mut out, line, self.look);
-            say(&out);
+            self.say(&out);
         }
     }
 
     /// On a terminal, one line that shows that a long wait goes on; an empty text removes it.
     pub fn progress(&self, text: &str) {
         if self.shape == Shape::Lines && self.look.column.is_some() {
-            say(&format!("\r\x1b[K{}", people::clean(text)));
+            self.say(&format!("\r\x1b[K{}", people::clean(text)));
         }
     }
 
@@ -118,7 +124,7 @@ impl Printer {
             if let Kept::Lost(note) = kept {
                 complain(&format!("bpfboot: {}\n", people::clean(note)));
             }
-            return say(document);
+            return self.say(document);
         }
         let mut out = String::new();
         people::summary(&mut out, report, self.look, self.shape == Shape::Quiet, told);
@@ -131,13 +137,13 @@ impl Printer {
         if self.shape == Shape::Lines && can_be_taken_back(report) {
             row(6, format_args!("  to take it back: bpfboot undo"));
         }
-        say(&out);
+        self.say(&out);
     }
 }
 
 /// A failed run has been taken back already, a look changed nothing, and our own capabilities are gone with us.
 fn can_be_taken_back(report: &Report) -> bool {
-    report.verb == "apply"
+    matches!(report.verb, "apply" | "run")
         && matches!(report.health, Health::Healthy | Health::Degraded)
         && report.lines.iter().any(|line| line.status == Status::Done && line.phase != Phase::Drop)
 }

@@ -3,7 +3,7 @@
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, Permissions},
-    io::{self, Write},
+    io::{self, Seek, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
@@ -24,19 +24,34 @@ pub enum Kept {
 
 /// Replaces the document at `path`, making its directory where that is missing.
 pub fn store(path: &Path, document: &str) -> Kept {
+    store_open(path, document).0
+}
+
+/// The same, with the file still open: whoever may not replace it any more can write another document into it.
+pub fn store_open(path: &Path, document: &str) -> (Kept, Option<File>) {
     match replace(path, document) {
-        Ok(()) => Kept::At(path.to_owned()),
-        Err(error) => Kept::Lost(format!("the report is not kept in {}: {error}", path.display())),
+        Ok(file) => (Kept::At(path.to_owned()), Some(file)),
+        Err(error) => (Kept::Lost(format!("the report is not kept in {}: {error}", path.display())), None),
     }
 }
 
-fn replace(path: &Path, document: &str) -> io::Result<()> {
+/// Puts another document into the file.
+///
+/// # Errors
+/// What write(2) says; the file is then not whole.
+pub fn store_again(file: &mut File, document: &str) -> io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    file.write_all(document.as_bytes())
+}
+
+fn replace(path: &Path, document: &str) -> io::Result<File> {
     let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::ErrorKind::InvalidFilename.into());
     };
     own_directory(dir)?;
     let temp = dir.join(format!(".{}.new", name.display()));
-    let kept = write_new(&temp, document).and_then(|()| fs::rename(&temp, path));
+    let kept = write_new(&temp, document).and_then(|file| fs::rename(&temp, path).map(|()| file));
     if kept.is_err() {
         let _ = fs::remove_file(&temp);
     }
@@ -54,7 +69,7 @@ fn own_directory(dir: &Path) -> io::Result<()> {
 }
 
 /// Writes a file that was not there before. `create_new` is `O_CREAT|O_EXCL`, which follows no symbolic link (open(2)).
-fn write_new(temp: &Path, document: &str) -> io::Result<()> {
+fn write_new(temp: &Path, document: &str) -> io::Result<File> {
     let create = || OpenOptions::new().write(true).create_new(true).mode(0o644).open(temp);
     let mut file: File = match create() {
         // A run was killed here.
@@ -66,7 +81,8 @@ fn write_new(temp: &Path, document: &str) -> io::Result<()> {
     };
     // The umask of a unit may be 0077, and whoever is on call need not be root to read this.
     file.set_permissions(Permissions::from_mode(0o644))?;
-    file.write_all(document.as_bytes())
+    file.write_all(document.as_bytes())?;
+    Ok(file)
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ fn report(health: Health, lines: Vec<Line>) -> Report {
     Report {
         verb: "apply",
         health,
+        exit: Some(health.into()),
         lines,
         notes: vec!["a note".into()],
         leftovers: Vec::new(),

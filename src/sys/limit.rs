@@ -16,13 +16,17 @@ const fn resource(kind: LimitKind) -> Resource {
     }
 }
 
-/// Leaves no memory of this process, and of those it forks, behind in a file (RLIMIT_CORE, and PR_SET_DUMPABLE of prctl(2)
-/// for core dumps that go to a program): it has read files that not everybody may read.
+/// Leaves no memory of this process, and of those it forks, behind in a file: it has read files that not everybody may
+/// read (PR_SET_DUMPABLE of prctl(2), which also stops dumps that go to a program, and which exec takes back).
 #[allow(unsafe_code, reason = "prctl")]
-pub fn dump_no_core() {
-    let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
+pub fn hide_memory() {
     // SAFETY: prctl with plain numbers.
     unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) };
+}
+
+/// The same once more (RLIMIT_CORE), where this process will not become another.
+pub fn dump_no_core() {
+    let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
 }
 
 /// Has the kernel choose this process before any other when memory runs out (proc_pid_oom_score_adj(5)): what it built is
@@ -34,6 +38,7 @@ pub fn die_first() {
 /// Bounds a process that only builds pins: no byte into any file, that many bytes of memory, and all the descriptors it
 /// can get. What the kernel refuses stays as it was.
 pub fn bound_loader(memory: u64) {
+    dump_no_core();
     let _ = setrlimit(Resource::RLIMIT_FSIZE, 0, 0);
     let lower = |(soft, hard): (u64, u64)| setrlimit(Resource::RLIMIT_AS, memory.min(soft), memory.min(hard));
     let _ = getrlimit(Resource::RLIMIT_AS).and_then(lower);

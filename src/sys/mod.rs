@@ -5,7 +5,9 @@ pub mod confine;
 #[cfg(any(test, fuzzing))]
 pub mod count;
 pub mod cpu;
+pub mod exec;
 pub mod file;
+pub mod ids;
 pub mod limit;
 pub mod link;
 pub mod load;

@@ -22,14 +22,44 @@ extern "C" fn note_stop(_: libc::c_int) {
     STOP.store(true, Ordering::Relaxed);
 }
 
+const STOP_SIGNALS: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
+
 /// Makes SIGTERM, SIGINT and SIGHUP end the run between two steps instead of in the middle of one.
-#[allow(unsafe_code, reason = "sigaction takes a function pointer")]
 pub fn catch_stop_signals() {
-    let action = SigAction::new(SigHandler::Handler(note_stop), SaFlags::empty(), SigSet::empty());
-    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
-        // SAFETY: the handler only stores to an atomic, which is async-signal-safe.
-        let _ = unsafe { nix::sys::signal::sigaction(signal, &action) };
+    for signal in STOP_SIGNALS {
+        handle(signal, SigHandler::Handler(note_stop));
     }
+}
+
+/// The same for a process that will become another, to which an ignored signal is handed over as such. Gives the mask, of
+/// which the C library's first sigaction(3) takes signals out.
+pub fn catch_unignored_stop_signals() -> u64 {
+    let mask = blocked(None);
+    for signal in STOP_SIGNALS {
+        if let Some(SigHandler::SigIgn) = handle(signal, SigHandler::Handler(note_stop)) {
+            handle(signal, SigHandler::SigIgn);
+        }
+    }
+    mask
+}
+
+/// Leaves the signals and their mask as they were received, and SIGPIPE, which the standard library ignores, at its default. From now
+/// on they end this process at once.
+pub fn let_signals_go(mask: u64) {
+    for signal in STOP_SIGNALS {
+        if let Some(SigHandler::SigIgn) = handle(signal, SigHandler::SigDfl) {
+            handle(signal, SigHandler::SigIgn);
+        }
+    }
+    handle(Signal::SIGPIPE, SigHandler::SigDfl);
+    blocked(Some(mask));
+}
+
+#[allow(unsafe_code, reason = "sigaction takes a function pointer")]
+fn handle(signal: Signal, handler: SigHandler) -> Option<SigHandler> {
+    let action = SigAction::new(handler, SaFlags::empty(), SigSet::empty());
+    // SAFETY: the one handler there is only stores to an atomic, which is async-signal-safe.
+    unsafe { nix::sys::signal::sigaction(signal, &action) }.ok().map(|was| was.handler())
 }
 
 /// Whether a signal asked us to stop.
@@ -183,6 +213,39 @@ pub fn set_no_new_privs() -> io::Result<()> {
 pub fn set_securebits(bits: u32) -> io::Result<()> {
     // SAFETY: prctl with plain numbers.
     zero_is_ok(unsafe { libc::prctl(libc::PR_SET_SECUREBITS, libc::c_ulong::from(bits)) })
+}
+
+/// The securebits; none that is known of where the kernel does not tell.
+#[allow(unsafe_code, reason = "prctl")]
+pub fn securebits() -> u32 {
+    // SAFETY: prctl with plain numbers.
+    u32::try_from(unsafe { libc::prctl(libc::PR_GET_SECUREBITS) }).unwrap_or(u32::MAX)
+}
+
+/// Takes everything but `keep` out of the bounding set, up to the last capability that the kernel knows.
+///
+/// # Errors
+/// EPERM without CAP_SETPCAP.
+#[allow(unsafe_code, reason = "prctl")]
+pub fn shrink_bounding_set(keep: u64) -> io::Result<()> {
+    for capability in (0..u64::BITS).filter(|capability| keep >> capability & 1 == 0) {
+        // SAFETY: prctl with plain numbers.
+        let dropped = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(capability), 0, 0, 0) };
+        match zero_is_ok(dropped) {
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => break,
+            dropped => dropped?,
+        }
+    }
+    Ok(())
+}
+
+/// The blocked signals, one bit each. Of the C library's own three, which its functions hide, too.
+#[allow(unsafe_code, reason = "a bare rt_sigprocmask(2)")]
+fn blocked(new: Option<u64>) -> u64 {
+    let (mut old, new) = (0u64, new.as_ref().map_or(std::ptr::null(), std::ptr::from_ref));
+    // SAFETY: the kernel reads and writes eight bytes where it is told to.
+    unsafe { libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, new, &raw mut old, size_of::<u64>()) };
+    old
 }
 
 fn zero_is_ok(result: libc::c_int) -> io::Result<()> {

@@ -45,6 +45,11 @@ pub fn partner(key: &SysctlKey) -> Option<&'static str> {
     rules::partner(key.path())
 }
 
+/// Whether reading it takes CAP_SYS_ADMIN (proc_dointvec_minmax_bpf_restricted() in net/core/sysctl_net_core.c).
+pub fn is_secret(key: &SysctlKey) -> bool {
+    matches!(key.path(), "net/core/bpf_jit_harden" | "net/core/bpf_jit_kallsyms" | "net/core/bpf_jit_limit")
+}
+
 /// The value there now, as [`Verdict`] shows it; `None` when it can only be written, or is no text.
 ///
 /// # Errors

@@ -24,10 +24,13 @@ use crate::{
 };
 
 /// How a phase went on: `Err` means that the run has failed, which was said already.
-type Go = Result<(), GaveUp>;
+pub type Go = Result<(), GaveUp>;
 
 /// The run failed.
 pub struct GaveUp;
+
+/// What is done last, while everything can still be taken back.
+pub type Last<'l> = &'l mut dyn FnMut(&mut Run) -> Go;
 
 /// What this run has changed and can put back.
 #[derive(Default)]
@@ -42,6 +45,21 @@ struct Changes {
 pub fn apply(config: &Config, options: &Options) -> Health {
     let mut run = Run::new("apply", options, &config.sources);
     process::catch_stop_signals();
+    match bring_up(&mut run, config, options, &mut |_| Ok(())) {
+        Ok(()) => {
+            drop_privileges(&mut run);
+            let health = run.health();
+            run.end(health, true)
+        }
+        Err((health, keep)) => run.end(health, keep),
+    }
+}
+
+/// Brings the kernel to the plan.
+///
+/// # Errors
+/// The run failed, and was taken back: what it came to, and whether the report is worth keeping.
+pub fn bring_up(run: &mut Run, config: &Config, options: &Options, last: Last<'_>) -> Result<(), (Health, bool)> {
     let locked = match lock() {
         Ok((locked, note)) => {
             run.notes.extend(note);
@@ -49,34 +67,34 @@ pub fn apply(config: &Config, options: &Options) -> Health {
         }
         Err(fault) => {
             run.fail("lock", Phase::Settle, Must::Required, fault);
-            return run.end(Health::Failed, false);
+            return Err((Health::Failed, false));
         }
     };
     let mut journal = match Journal::new(&locked) {
         Ok(journal) => journal,
         Err(fault) => {
             run.fail("undo journal", Phase::Settle, Must::Required, fault);
-            return run.end(Health::Failed, false);
+            return Err((Health::Failed, false));
         }
     };
-    let left = settle(&mut run, config, &journal);
+    run.locked = Some(locked);
+    let left = settle(run, config, &journal);
     let taken = journal.taken(&left);
     let mut plan = Plan::new(config, &run.facts, &taken, options.allow_untrusted);
     run.notes.extend(plan.notes.iter().cloned());
-    fit(&mut run, &plan);
+    fit(run, &plan);
     let (pins, tuned): (Vec<_>, Vec<_>) = left.into_iter().partition(|undo| matches!(undo, Undo::Pins { .. }));
     let mut changes = Changes { tuned, committed: None, inherited: pins.into_iter().next() };
-    let health = match walk(&mut run, &mut plan, &mut journal, &mut changes) {
+    match walk(run, &mut plan, &mut journal, &mut changes).and_then(|()| last(run)) {
         Ok(()) => {
-            finish(&mut run, &plan, &mut journal, &changes);
-            run.health()
+            finish(run, &plan, &mut journal, &changes);
+            Ok(())
         }
-        Err(GaveUp) => match take_back(&mut run, &plan.bpf, &mut journal, changes) {
-            Health::Failed if plan.bpf.is_bad_input() => Health::BadInput,
-            health => health,
+        Err(GaveUp) => match take_back(run, &plan.bpf, &mut journal, changes) {
+            Health::Failed if plan.bpf.is_bad_input() => Err((Health::BadInput, true)),
+            health => Err((health, true)),
         },
-    };
-    run.end(health, true)
+    }
 }
 
 /// Repairs what a killed run left: its stage is swept, its tuning becomes ours to keep or to put back.
@@ -212,8 +230,9 @@ pub fn stage(run: &mut Run, plan: &BpfPlan) -> Go {
     let (mut told, mut shown, start) = (Told::default(), false, Instant::now());
     let total = plan.programs_to_load();
     // What the end of the run takes anyway, on the CPU that would wait for the loader.
+    let keep = run.keep_bounded;
     let meanwhile = || {
-        privilege::bound();
+        privilege::bound(keep);
         logger::open();
     };
     let result = bpf::stage(plan, needs, &meanwhile, &mut |event| {
@@ -264,7 +283,7 @@ fn commit(run: &mut Run, plan: &BpfPlan, changes: &mut Changes) -> Go {
     }
 }
 
-/// The run stands: its journal becomes what `undo` takes back, the old generation goes, and so does every privilege.
+/// The run stands: its journal becomes what `undo` takes back, and the old generation goes.
 fn finish(run: &mut Run, plan: &Plan, journal: &mut Journal, changes: &Changes) {
     let mut done: Vec<Undo> = changes.inherited.iter().chain(&changes.tuned).cloned().collect();
     if changes.committed.is_some() {
@@ -276,7 +295,6 @@ fn finish(run: &mut Run, plan: &Plan, journal: &mut Journal, changes: &Changes) 
     if let Err(error) = journal.keep(&done) {
         run.notes.push(format!("undo will not know of this run: {error}"));
     }
-    drop_privileges(run);
 }
 
 /// Drops everything, and says what the kernel says of it.

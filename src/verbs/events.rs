@@ -3,11 +3,12 @@
 
 use std::{
     os::fd::{AsFd, OwnedFd},
+    path::Path,
     time::Duration,
 };
 
 use crate::{
-    bpf::{Generation, Shelf, Store},
+    bpf::open_live,
     cli::Options,
     config::{Config, ObjectSource, PinName},
     error::{Cause, Fault},
@@ -31,11 +32,10 @@ const BATCH: usize = 32 << 10;
 /// Follows the events until a signal comes or nobody listens. `kinds`: only these; none is all.
 pub fn events(config: &Config, options: &Options, kinds: &[Kind]) -> Health {
     process::catch_stop_signals();
-    let live = Store::new(&config.bpf.root).live();
     let builtin = config.objects.values().filter(|object| matches!(object.source, ObjectSource::Builtin(_)));
     let mut sources = Vec::new();
     for object in builtin {
-        match Source::open(&live, &object.name) {
+        match Source::open(&config.bpf.root, &object.name) {
             Ok(source) => sources.push(source),
             Err(fault) => refused(&format!("events of {}", object.name), &fault),
         }
@@ -75,14 +75,12 @@ struct Source {
 }
 
 impl Source {
-    fn open(live: &Generation, object: &PinName) -> Result<Self, Fault> {
+    fn open(root: &Path, object: &PinName) -> Result<Self, Fault> {
         let open = |name: &str| {
-            let path = live.pin(object, Shelf::Maps, &name.parse().map_err(|_| Fault::new(Cause::Pin, name))?);
-            let map = open_pin(&path).map_err(|error| {
-                Fault::io(Cause::Pin, format!("open {}", path.display()), &error).mend("bpfboot apply")
-            })?;
-            let about = |error| Fault::io(Cause::Map, format!("look at {}", path.display()), &error);
-            let identity = map_identity(map.as_fd()).map_err(about)?;
+            let name: PinName = name.parse().map_err(|_| Fault::new(Cause::Pin, name))?;
+            let map = open_live(root, object, "maps", &name).map_err(|fault| fault.mend("bpfboot apply"))?;
+            let identity = map_identity(map.as_fd())
+                .map_err(|error| Fault::io(Cause::Map, format!("look at map {object}/{name}"), &error))?;
             Ok((map, identity))
         };
         let ((events, identity), (drops, _)) = (open("events")?, open("drops")?);

@@ -2,11 +2,14 @@
 
 mod apply;
 mod attach;
+mod capabilities;
 mod check;
 mod detach;
+mod entrypoint;
 mod events;
 mod objects;
 mod profiles;
+mod render;
 mod run;
 mod undo;
 
@@ -16,24 +19,39 @@ use crate::{
     boot::{self, Asked},
     cli::{Command, Options, VERSION},
     config::{self, Config},
-    health::Health,
+    health::{Exit, Health},
     report::{complain, say},
+    sys,
 };
 
 /// Carries a command out and gives the health of it.
-pub fn carry_out(command: &Command, mut options: Options) -> Health {
+pub fn carry_out(command: &Command, mut options: Options) -> Exit {
     let asked = if options.boot { boot::asked() } else { Asked::default() };
     if options.config.is_empty() {
         options.config.extend(asked.config);
     }
     let options = &options;
+    if let Command::Run { command } = command {
+        return match load(&options.config, options.allow_untrusted) {
+            Ok(config) => entrypoint::enter(&config, options, command, asked.off),
+            Err(mistakes) => {
+                complain(&mistakes);
+                Exit::REFUSED
+            }
+        };
+    }
+    sys::limit::dump_no_core();
     if asked.off
         && let Some((verb, keep)) = stands_back(command)
     {
         let mut run = run::Run::new(verb, options, &[]);
         run.notes.push("bpfboot=off on the kernel's command line: nothing was done".into());
-        return run.end(Health::Healthy, keep);
+        return run.end(Health::Healthy, keep).into();
     }
+    health_of(command, options).into()
+}
+
+fn health_of(command: &Command, options: &Options) -> Health {
     match command {
         Command::Help(text) => {
             say(text);
@@ -43,12 +61,18 @@ pub fn carry_out(command: &Command, mut options: Options) -> Health {
             say(VERSION);
             Health::Healthy
         }
+        // Has an end of its own.
+        Command::Run { .. } => Health::Healthy,
         Command::Profiles { name } => profiles::profiles(name.as_deref()),
         Command::Undo => undo::undo(options),
         Command::Apply { dry_run } => with_config(options, |config| match dry_run {
             true => check::dry_run(config, options),
             false => apply::apply(config, options),
         }),
+        Command::Caps => with_config(options, |config| capabilities::print(config, options)),
+        Command::Render { format, command } => {
+            with_config(options, |config| render::render(config, options, *format, command))
+        }
         Command::Check => with_config(options, |config| check::check(config, options)),
         Command::Events { kinds } => with_config(options, |config| events::events(config, options, kinds)),
         Command::Attach { interface, mode, object, program, wait, configured } => {

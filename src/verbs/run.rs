@@ -9,11 +9,15 @@ use crate::{
     cli::Options,
     error::Fault,
     facts::Facts,
-    health::Health,
+    health::{Exit, Health},
+    lock::Locked,
     logger,
     report::{self, Journal, Kept, Line, Printer, Report, Status},
     step::{Must, Phase},
 };
+
+/// The verb whose report makes way for a command's output.
+pub const RUN: &str = "run";
 
 /// A run in progress.
 pub struct Run {
@@ -27,6 +31,10 @@ pub struct Run {
     pub notes: Vec<String>,
     /// What could not be put back.
     pub leftovers: Vec<String>,
+    /// Proof that we are alone, until the report is kept.
+    pub locked: Option<Locked>,
+    /// Capabilities that stay in the bounding set, one bit each.
+    pub keep_bounded: u64,
     sources: Vec<String>,
     start: Instant,
 }
@@ -35,15 +43,22 @@ impl Run {
     /// Begins a run: looks at the machine.
     pub fn new(verb: &'static str, options: &Options, sources: &[String]) -> Self {
         let start = Instant::now();
-        let journal = Journal::detect();
+        let mut journal = Journal::detect();
+        // What goes to stdout is then the command's.
+        let aside = verb == RUN;
+        if aside {
+            journal.stdout = journal.stderr;
+        }
         logger::init(options.shape, journal);
         Self {
             verb,
-            printer: Printer::new(options.shape, options.color, journal),
+            printer: Printer::new(options.shape, options.color, journal, aside),
             facts: Facts::gather(),
             lines: Vec::new(),
             notes: Vec::new(),
             leftovers: Vec::new(),
+            locked: None,
+            keep_bounded: 0,
             sources: sources.to_vec(),
             start,
         }
@@ -93,15 +108,72 @@ impl Run {
 
     /// Ends the run: the summary, the log, and the document in /run when `keep` says so.
     pub fn end(self, health: Health, keep: bool) -> Health {
-        // A run that found all as planned has nothing to log: a line to the console can cost more than the run.
-        let news = health != Health::Healthy || self.changed();
-        let Self { verb, printer, facts, lines, notes, leftovers, sources, start } = self;
-        let took: Duration = start.elapsed();
-        let report = Report { verb, health, lines, notes, leftovers, sources, release: facts.release, took };
-        let document = report::document(&report);
-        let kept = if keep { report::store(Path::new(report::PATH), &document) } else { Kept::Unwanted };
-        let told = logger::summary(&report, news);
-        printer.finish(&report, &document, &kept, told);
+        self.end_with(health, keep, Some(health.into()));
         health
     }
+
+    /// The same where the process ends with a code of `run`.
+    pub fn end_with(self, health: Health, keep: bool, exit: Option<Exit>) {
+        let (printer, report, locked) = self.report(health, exit);
+        let document = report::document(&report);
+        let kept = if keep { report::store(Path::new(report::PATH), &document) } else { Kept::Unwanted };
+        drop(locked);
+        printer.finish(&report, &document, &kept, logger::summary(&report, has_news(&report)));
+    }
+
+    /// The same where the process becomes a command. Who it is then may not replace the document any more: it is kept
+    /// before, with the line that `step` is to confirm. Gives whether the command finds it.
+    ///
+    /// # Errors
+    /// `step` failed, which was said and is in the document: the process must end.
+    pub fn end_by(
+        mut self,
+        health: Health,
+        keep: bool,
+        line: Line,
+        step: impl FnOnce() -> Result<(), Fault>,
+    ) -> Result<bool, ()> {
+        self.lines.push(line);
+        let (printer, mut report, locked) = self.report(health, None);
+        let mut document = report::document(&report);
+        let (kept, mut file) = match keep {
+            true => report::store_open(Path::new(report::PATH), &document),
+            false => (Kept::Unwanted, None),
+        };
+        if health != Health::Healthy {
+            // Opening the last of the logs takes root.
+            logger::open();
+        }
+        let result = step();
+        if let Err(fault) = &result {
+            let changed = has_news(&report);
+            if let Some(line) = report.lines.last_mut() {
+                *line = Line {
+                    fault: Some(fault.clone()),
+                    ..Line::new(line.id.clone(), line.phase, line.must, Status::Failed)
+                };
+            }
+            report.exit = Some(Exit::REFUSED);
+            report.health = if changed { Health::Dirty } else { Health::Failed };
+            report.leftovers.extend(changed.then(|| "what was applied stands; mend: bpfboot undo".to_owned()));
+            document = report::document(&report);
+            // An empty file is no report, and says so.
+            let _ = file.as_mut().map(|file| report::store_again(file, &document));
+        }
+        drop(locked);
+        report.lines.last().into_iter().for_each(|line| printer.line(line));
+        printer.finish(&report, &document, &kept, logger::summary(&report, has_news(&report)));
+        result.map(|()| file.is_some()).map_err(drop)
+    }
+
+    fn report(self, health: Health, exit: Option<Exit>) -> (Printer, Report, Option<Locked>) {
+        let Self { verb, printer, facts, lines, notes, leftovers, locked, sources, start, .. } = self;
+        let took: Duration = start.elapsed();
+        (printer, Report { verb, health, exit, lines, notes, leftovers, sources, release: facts.release, took }, locked)
+    }
+}
+
+/// A run that found all as planned has nothing to log: a line to the console can cost more than the run.
+fn has_news(report: &Report) -> bool {
+    report.health != Health::Healthy || report.lines.iter().any(|line| line.status == Status::Done)
 }

@@ -38,18 +38,21 @@ pub struct Ring {
 impl Ring {
     /// Opens the one that is pinned at `path` and has room for `size` bytes.
     pub fn open(path: &str, size: usize) -> Self {
-        let fd = pinned(path);
-        // SAFETY: the maps are those that ringbuf_map_mmap_kern() offers: a page to write, a page to read, and the data
-        // twice in a row.
-        unsafe {
-            let map = |bytes, access, offset: usize| {
-                let at = libc::mmap(ptr::null_mut(), bytes, access, libc::MAP_SHARED, fd.as_raw_fd(), offset as i64);
-                assert_ne!(at, libc::MAP_FAILED, "{}", io::Error::last_os_error());
-                at
-            };
-            let consumer = map(PAGE, libc::PROT_READ | libc::PROT_WRITE, 0).cast();
-            Self { consumer, producer: map(PAGE + 2 * size, libc::PROT_READ, PAGE).cast(), size }
-        }
+        Self::of(&pinned(path), size)
+    }
+
+    /// The one behind a descriptor.
+    pub fn of(fd: &OwnedFd, size: usize) -> Self {
+        let map = |bytes, access, offset: usize| {
+            // SAFETY: these maps are those that ringbuf_map_mmap_kern() offers: a page to write, a page to read, and the
+            // data twice in a row.
+            let at =
+                unsafe { libc::mmap(ptr::null_mut(), bytes, access, libc::MAP_SHARED, fd.as_raw_fd(), offset as i64) };
+            assert_ne!(at, libc::MAP_FAILED, "{}", io::Error::last_os_error());
+            at
+        };
+        let consumer = map(PAGE, libc::PROT_READ | libc::PROT_WRITE, 0).cast();
+        Self { consumer, producer: map(PAGE + 2 * size, libc::PROT_READ, PAGE).cast(), size }
     }
 
     /// Takes the next record out, if one is there.

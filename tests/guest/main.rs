@@ -23,6 +23,7 @@ mod kernels;
 mod lockdown;
 mod old;
 mod report;
+mod run;
 mod trace;
 mod tune;
 mod wire;

@@ -41,6 +41,7 @@ mapfile -t profiles < <(target/bpfboot profiles | sed -n 's/^\([a-z]*\)  .*/\1/p
 offers 'bpfboot attach ' "${interfaces[@]}"
 offers 'bpfboot detach ' "${interfaces[@]}"
 offers 'bpfboot profiles ' "${profiles[@]}"
+offers 'bpfboot render ' systemd docker compose kubernetes oci sysctl.d limits
 offers 'bpfboot check --color ' auto always never
 offers 'bpfboot attach lo --mode ' native generic any offload
 echo "completions: bash, zsh and fish offer what bpfboot --help says"

@@ -54,6 +54,11 @@ check_sealed() {
             --file "$work/given.toml:/usr/lib/credstore/bpfboot.config" --file "$work/typed.toml:/usr/share/typed.toml"
     done
 }
+check_agent() {
+    # It alone: nothing is loaded before it.
+    rm -r "$system/sysinit.target.d"
+    guest overlay agent --file "$here/units/agent.toml:/etc/bpfboot.d/50-agent.toml"
+}
 check_time() {
     wanted sysinit.target peer.service Wants
     cp "$here/units/peer.service" "$system"
@@ -98,7 +103,7 @@ check_power() {
     echo "ok $cuts cuts (SEED=$seed): $before before bpfboot.service, $within while it ran, $after after it"
 }
 
-all=(boot replug gate sealed time)
+all=(boot replug gate sealed time agent)
 for check in "${@:-${all[@]}}"; do
     echo "== $kernel: $check"
     lay

@@ -10,7 +10,7 @@ use super::{
         AttachWish, Config, Data, FsKind, Goal, LimitWish, Mistakes, ObjectSource, XdpMode, merge::Merge,
         mistake::words,
     },
-    TOP_KEYS, attach, object as objects, parse, settings, tuning as tunings,
+    TOP_KEYS, attach, object as objects, parse, run as runs, settings, tuning as tunings,
 };
 
 const EXAMPLE: &str = include_str!("../../../bpfboot.toml.example");
@@ -203,7 +203,7 @@ fn the_example_is_good_in_both_forms() {
 fn the_example_and_the_manual_know_every_key() {
     let manual = include_str!("../../../man/bpfboot.toml.5").replace("\\-", "-");
     let example = uncommented();
-    let lists: [&str; 20] = [
+    let lists: [&str; 22] = [
         TOP_KEYS,
         tunings::SYSCTL_KEYS,
         tunings::KNOB_KEYS,
@@ -212,6 +212,8 @@ fn the_example_and_the_manual_know_every_key() {
         settings::BPFFS_KEYS,
         settings::FS_KEYS,
         settings::BPF_KEYS,
+        runs::RUN_KEYS,
+        runs::ON_FAILURE,
         objects::OBJECT_KEYS,
         objects::MAP_KEYS,
         objects::ENTRY_KEYS,

@@ -58,7 +58,7 @@ pub fn unreadable(path: &str, error: &io::Error, facts: &Facts) -> Fault {
 pub fn unwritable(path: &str, error: &io::Error, facts: &Facts) -> Fault {
     match errno(error) {
         libc::EROFS => Fault::io(Cause::Mount, "/proc/sys is mounted read-only", error)
-            .mend("systemd: ProtectKernelTunables=no; container: --privileged, or tune on the host"),
+            .mend("systemd: ProtectKernelTunables=no; container: docker run --sysctl for net.*, else tune on the host"),
         libc::EACCES if path.starts_with("net/") && facts.initial_netns == Some(false) => {
             Fault::io(Cause::Kernel, "read-only in a child network namespace", error)
                 .mend("run it in the host's network namespace")
