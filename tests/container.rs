@@ -167,8 +167,12 @@ fn what_a_container_lacks_is_one_line_each() {
         // Without the host's file systems.
         s.bpfboot(&["undo"]).exits(0);
         bundle.without("/sys/kernel/tracing");
-        let ran = apply(&bundle, OBJECTS, 1);
+        let ran = apply(&bundle, &format!("{OBJECTS}programs.trace_openat = {{}}\n"), 1);
         assert!(ran.stdout.contains("why:  object trace: program trace_openat: tracefs is not mounted"), "{ran:#?}");
+        // Taken whole, the object knows another way.
+        let ran = apply(&bundle, OBJECTS, 0);
+        assert!(ran.stdout.contains("; instead of trace_openat: tracefs is not mounted, so"), "{ran:#?}");
+        s.bpfboot(&["undo"]).exits(0);
         bundle.without("/sys/fs/bpf");
         let ran = apply(&bundle, OBJECTS, 1);
         let part = "why:  loader: /sys/fs/bpf is not on a BPF file system [mount]\n  mend: [mounts] bpffs = true, a container's \

@@ -304,7 +304,7 @@ impl<'a> Row<'a> {
     }
 
     /// Texts, quoted; `several` of them are an array.
-    fn texts<'t>(&mut self, name: &str, several: bool, texts: &mut dyn Iterator<Item = &'t [u8]>) {
+    fn texts(&mut self, name: &str, several: bool, texts: &mut dyn Iterator<Item = &[u8]>) {
         self.name(name);
         let [open, between, close] = if several && self.json { ["[", ",", "]"] } else { ["", " ", ""] };
         self.out.push_str(open);
@@ -324,5 +324,5 @@ impl<'a> Row<'a> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 mod tests;
