@@ -17,7 +17,7 @@ use crate::{
     lock, privilege,
     report::{self, Shape, clean, complain},
     sys::{
-        bpf::{map_identity, open_pin, read_entry},
+        bpf::{map_identity, read_entry},
         cpu,
         process::{self, Watch},
         ring::Ring,
