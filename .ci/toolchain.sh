@@ -124,7 +124,9 @@ need() {
             want llvm-objdump llvm
             want /usr/bin/time time
             want umoci umoci
-            want python3 python3-venv
+            # Debian's python3 alone makes no environment.
+            [[ -x $TOOLS/schemas/bin/kubernetes-validate ]] || python3 -c 'import ensurepip' 2>/dev/null ||
+                missing+=(python3-venv)
             want /usr/include/bpf/bpf_helpers.h libbpf-dev
             ;;
         guest | vm)
