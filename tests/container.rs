@@ -94,8 +94,7 @@ fn reader() -> std::path::PathBuf {
         let name = path.file_name().unwrap().to_str().unwrap();
         name.strip_prefix("run-").is_some_and(|hash| !hash.contains('.'))
     };
-    // Not current_exe(): in a mount namespace of its own, in a root that was changed, that is a path from outside.
-    let own = std::path::PathBuf::from(std::env::args_os().next().unwrap());
+    let own = common::own_program();
     let all = fs::read_dir(own.parent().unwrap()).unwrap().flatten().map(|entry| entry.path());
     let newest = all.filter(|path| is_it(path)).max_by_key(|path| path.metadata().unwrap().modified().unwrap());
     newest.expect("tests/run.rs is not built: make test ARGS=\"--test run --test container\"")

@@ -44,7 +44,7 @@ fn all_are_told_or_counted(programs: &str, calls: usize, bytes: usize) {
         let start = Instant::now();
         let mut children: Vec<_> = (0..PROCESSES)
             .map(|_| {
-                let mut command = Command::new(std::env::current_exe().unwrap());
+                let mut command = Command::new(common::own_program());
                 command.args(["--exact", "opens", "--ignored"]).env("CALLS", (calls / PROCESSES).to_string());
                 command.stdout(Stdio::null()).spawn().unwrap()
             })

@@ -352,7 +352,7 @@ fn without_any_capability_it_reads_events_from_the_descriptor_it_was_passed() {
     sandbox(|s| {
         // Where nobody else may look, nobody may execute.
         let program = "/run/reader";
-        fs::copy(std::env::current_exe().unwrap(), program).unwrap();
+        fs::copy(common::own_program(), program).unwrap();
         fs::set_permissions(program, fs::Permissions::from_mode(0o755)).unwrap();
         let wish = "user = 77\ngroup = 77\npass-fds = [\"trace/maps/events\", \"trace/maps/drops\"]";
         let command = [program, "--ignored", "--exact", "reads_from_its_descriptor", "--nocapture"];

@@ -65,6 +65,11 @@ pub fn compile(s: &Sandbox, to: &str, body: &str) {
     ok(Command::new("clang").args(["-g", "-O2", "-target", "bpf", &include, "-o", to, "-c"]).arg(source));
 }
 
+/// The program of this test. Not current_exe(): in a sandbox in a root that was changed, that is a path from outside.
+pub fn own_program() -> PathBuf {
+    std::env::args_os().next().unwrap().into()
+}
+
 /// Waits until `ready` gives something; `what` is said when it never does.
 pub fn wait_for<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();

@@ -30,7 +30,7 @@ pub fn ended(events: &mut Events, command: &mut Command) -> (ExitStatus, u32, u6
 
 /// This very program, as a process that does `act` and nothing else.
 fn act(act: &str) -> Command {
-    let mut command = Command::new(std::env::current_exe().unwrap());
+    let mut command = Command::new(crate::common::own_program());
     command.args(["--exact", "exits::acts", "--ignored", "--nocapture", "--test-threads=1"]).env("ACT", act);
     command.stdout(Stdio::null());
     command
