@@ -1,6 +1,7 @@
 //! From bytes to maps: aya-obj parses the object, its maps are made or taken over, and its programs are relocated.
 
 use std::{
+    cmp::Reverse,
     collections::{HashMap, HashSet},
     fs, mem,
     os::fd::{AsFd, AsRawFd, OwnedFd, RawFd},
@@ -96,8 +97,9 @@ pub fn open(job: &Job, store: &Store, machine: Machine, kernel_btf: &KernelBtf<'
     let btf = type_info(&mut object)?.and_then(|btf| load_btf(&btf).ok());
     relocate_types(job, &mut object, kernel_btf)?;
     let mut defined: Vec<(String, aya_obj::Map)> = mem::take(&mut object.maps).into_iter().collect();
-    // Maps of maps last: the kernel wants to see a map like the ones they will hold.
-    defined.sort_by_key(|(name, map)| (is_map_of_maps(map), name.clone()));
+    // Maps of maps last: the kernel wants to see a map like the ones they will hold. The largest first, since nobody is to
+    // wait for one that was begun last.
+    defined.sort_by_key(|(name, map)| (is_map_of_maps(map), Reverse(bytes(map)), name.clone()));
     // Large maps take milliseconds, a thread a tenth of one.
     let threads = process::usable_cpus().min(defined.len() / MAPS_EACH);
     let done = crew::Done::default();
@@ -150,6 +152,12 @@ pub(super) fn relocate<'a>(
     // bpf_probe_read_kernel() is of 5.5 (6ae08ae3dea2); before, there was one helper for both address spaces.
     object.sanitize_functions(|| KernelVersion::running() >= (KernelVersion { major: 5, minor: 5 }));
     Ok(())
+}
+
+/// About what it will hold.
+fn bytes(map: &aya_obj::Map) -> u64 {
+    let entry = u64::from(map.key_size()) + u64::from(map.value_size());
+    u64::from(map.max_entries()).saturating_mul(entry.max(1))
 }
 
 fn is_map_of_maps(map: &aya_obj::Map) -> bool {

@@ -5,7 +5,8 @@ use aya_ebpf::{
     helpers::generated::bpf_ktime_get_ns,
     programs::XdpContext,
 };
-use core::arch::asm;
+
+use bpfboot_ebpf::add;
 
 use crate::{
     maps::{CONNECTIONS, CPU_STATS, Connection, Count, FLOW_CACHE, Handler, Scratch, Stats, Told, again, count, flow},
@@ -91,11 +92,4 @@ pub fn told(s: *mut Scratch, kind: usize) {
             let _ = FLOW_CACHE.insert(flow, told, u64::from(BPF_ANY));
         }
     }
-}
-
-/// Adds at once, whoever else does: the target's own atomics lack it.
-#[inline(always)]
-fn add(to: *mut u64, amount: u64) {
-    // SAFETY: the callers' pointers are into a map's value.
-    unsafe { asm!("lock *(u64 *)({} + 0) += {}", in(reg) to, in(reg) amount) };
 }

@@ -13,8 +13,8 @@ use core::ptr::addr_of_mut;
 
 use crate::exit::started;
 use crate::registers;
-use crate::scratch::scratch;
-use crate::send::{header, send};
+use crate::scratch::in_scratch;
+use crate::send::{header, lost, send};
 use crate::task::asked_for;
 
 /// Most of a command line.
@@ -48,7 +48,7 @@ fn trace_exec(ctx: TracePointContext) {
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 fn exec_raw(_: RawTracePointContext) {
     tell(|exec| {
-        // SAFETY: the record is this CPU's own.
+        // SAFETY: the record is ours alone.
         unsafe { (*exec).file[0] = 0 };
         (0, 0)
     });
@@ -58,19 +58,23 @@ fn exec_raw(_: RawTracePointContext) {
 #[inline(always)]
 fn tell(fill: impl FnOnce(*mut Exec) -> (u32, usize)) {
     started();
-    let Some(record) = scratch::<Record>() else { return };
-    // SAFETY: the record is this CPU's own; the verifier sees to it that nothing is written past it.
-    unsafe {
-        let exec = addr_of_mut!((*record).exec);
-        if !asked_for(&mut (*exec).task) {
-            return;
+    let told = in_scratch(|record: *mut Record| {
+        // SAFETY: the record is ours alone; the verifier sees to it that nothing is written past it.
+        unsafe {
+            let exec = addr_of_mut!((*record).exec);
+            if !asked_for(&mut (*exec).task) {
+                return;
+            }
+            let (words, length) = fill(exec);
+            let size = offset_of!(Exec, line) + length;
+            (*exec).header = header(Kind::Exec, size);
+            (*exec).words = words;
+            (*exec).length = length as u32;
+            send(exec, size);
         }
-        let (words, length) = fill(exec);
-        let size = offset_of!(Exec, line) + length;
-        (*exec).header = header(Kind::Exec, size);
-        (*exec).words = words;
-        (*exec).length = length as u32;
-        send(exec, size);
+    });
+    if !told {
+        lost();
     }
 }
 

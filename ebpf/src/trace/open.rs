@@ -9,8 +9,8 @@ use core::ffi::c_void;
 use core::mem::{MaybeUninit, offset_of};
 use core::ptr::{addr_of_mut, read_volatile};
 
-use crate::scratch::scratch;
-use crate::send::{header, send};
+use crate::scratch::in_scratch;
+use crate::send::{header, lost, send};
 use crate::task::asked_for;
 
 /// Report one call in this many, on average; 0 reports none. The loader may override it.
@@ -51,23 +51,27 @@ pub fn tell(directory: u64, path: u64, flags: u64, mode: u64) {
     if !sampled() {
         return;
     }
-    let Some(record) = scratch::<Open>() else { return };
-    // SAFETY: the record is this CPU's own; the verifier sees to it that nothing is written past it.
-    unsafe {
-        if !asked_for(&mut (*record).task) {
-            return;
+    let told = in_scratch(|record: *mut Open| {
+        // SAFETY: the record is ours alone; the verifier sees to it that nothing is written past it.
+        unsafe {
+            if !asked_for(&mut (*record).task) {
+                return;
+            }
+            let to = addr_of_mut!((*record).path);
+            let read = bpf_probe_read_user_str(to.cast(), size_of_val(&*to) as u32, path as *const c_void);
+            // The helper gives no more than it was allowed to write, which older verifiers do not know.
+            let length = if read > 0 { (read as usize).min(size_of_val(&*to)) } else { 0 };
+            let size = offset_of!(Open, path) + length;
+            (*record).header = header(Kind::Open, size);
+            (*record).directory = directory as i32;
+            (*record).flags = flags as u32;
+            (*record).mode = mode as u32;
+            (*record).length = length as u32;
+            send(record, size);
         }
-        let to = addr_of_mut!((*record).path);
-        let read = bpf_probe_read_user_str(to.cast(), size_of_val(&*to) as u32, path as *const c_void);
-        // The helper gives no more than it was allowed to write, which older verifiers do not know.
-        let length = if read > 0 { (read as usize).min(size_of_val(&*to)) } else { 0 };
-        let size = offset_of!(Open, path) + length;
-        (*record).header = header(Kind::Open, size);
-        (*record).directory = directory as i32;
-        (*record).flags = flags as u32;
-        (*record).mode = mode as u32;
-        (*record).length = length as u32;
-        send(record, size);
+    });
+    if !told {
+        lost();
     }
 }
 

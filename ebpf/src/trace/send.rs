@@ -3,8 +3,8 @@
 use aya_ebpf::btf_maps::PerCpuArray;
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_ringbuf_output};
 use aya_ebpf::macros::btf_map;
-use bpfboot_ebpf::RingBuf;
 use bpfboot_ebpf::event::{Header, Kind};
+use bpfboot_ebpf::{RingBuf, add};
 use core::ptr::from_ref;
 
 #[btf_map(name = "events")]
@@ -28,13 +28,16 @@ pub fn header(kind: Kind, size: usize) -> Header {
 #[inline(always)]
 pub unsafe fn send<T>(record: *const T, size: usize) {
     let ring = from_ref(&EVENTS).cast_mut().cast();
-    // SAFETY: as promised by the caller, and the verifier sees to it; the counter is this CPU's own, and no program
-    // that sends is interrupted by another that does.
-    unsafe {
-        if bpf_ringbuf_output(ring, record.cast_mut().cast(), size as u64, 0) != 0
-            && let Some(drops) = DROPS.get_ptr_mut(0)
-        {
-            *drops += 1;
-        }
+    // SAFETY: as promised by the caller, and the verifier sees to it.
+    if unsafe { bpf_ringbuf_output(ring, record.cast_mut().cast(), size as u64, 0) } != 0 {
+        lost();
+    }
+}
+
+/// Counts an event that is not told.
+#[inline(always)]
+pub fn lost() {
+    if let Some(drops) = DROPS.get_ptr_mut(0) {
+        add(drops, 1);
     }
 }
