@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{
     choice::Refused,
+    delegate,
     generation::exists,
     job::{Job, ProgramJob, XdpJob},
     kind::{self, Kind},
@@ -205,7 +206,7 @@ impl BpfPlan {
     }
 
     /// The objects that will be loaded.
-    fn loads(&self) -> impl Iterator<Item = &ObjectPlan> {
+    pub(super) fn loads(&self) -> impl Iterator<Item = &ObjectPlan> {
         self.objects.iter().filter(|object| matches!(object.found.how, How::Load(_)))
     }
 
@@ -222,7 +223,7 @@ impl BpfPlan {
             bpf: self.loads().next().is_some(),
             // Without it the verifier also walks the paths that only speculation takes, and refuses loops (section D).
             perfmon: !kinds.is_empty(),
-            net_admin: any(&Kind::needs_net_admin) || self.loads().any(|object| object.job.net_maps),
+            net_admin: any(&Kind::needs_net_admin) || self.loads().any(|object| object.job.net_maps()),
             sys_admin: patched || any(&|kind| matches!(kind, Kind::Uprobe | Kind::Uretprobe)),
             dac_override: false,
             before_5_8: facts.needs_sys_admin_for_bpf(),
@@ -278,11 +279,15 @@ impl BpfPlan {
 
     fn unprivileged(&self, facts: &Facts) -> Option<Blocked> {
         let object = self.loads().next()?;
-        let fault = privilege::suffices(self.needs(facts)).err()?;
+        let held = privilege::suffices(self.needs(facts));
+        let fault = match held.map_err(|fault| fault.about("loading needs more than this process holds")) {
+            Ok(()) if !facts.initial_userns => delegate::suffices(self).err()?,
+            held => held.err()?,
+        };
         Some(Blocked {
             id: format!("object {}", object.job.name),
             optional: self.objects.iter().all(|object| object.job.optional),
-            fault: fault.about("loading needs more than this process holds"),
+            fault,
         })
     }
 }
@@ -319,6 +324,12 @@ fn impossible(program: &ProgramJob, job: &Job, facts: &Facts) -> Option<Fault> {
         return refuse(
             format!("a {word} link cannot outlive bpfboot on Linux {release}: it can be pinned only since 5.15"),
             "use raw_tp, tp_btf or fentry, attach = false to only pin it, or optional = true",
+        );
+    }
+    if !program.attach.is_empty() && kind.uses_perf_link() && !facts.initial_userns && perf_event_paranoid() > 0 {
+        return refuse(
+            format!("a {word} program attaches to a perf event, for which no capability of a user namespace counts"),
+            "use raw_tp, tp_btf or fentry, attach = false to only pin it, optional = true, or load it on the host",
         );
     }
     if job.xdp.iter().any(|xdp| xdp.program == program.name) && !facts.xdp_links() {
