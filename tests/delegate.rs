@@ -132,9 +132,8 @@ fn configure(fs: &OwnedFd, options: &[(&str, String)]) -> io::Result<OwnedFd> {
     for (name, value) in options {
         let (name, value) = (CString::new(*name).unwrap(), CString::new(value.as_str()).unwrap());
         // SAFETY: the strings outlive the call.
-        let set = unsafe {
-            libc::syscall(libc::SYS_fsconfig, fs.as_raw_fd(), SET_STRING, name.as_ptr(), value.as_ptr(), 0)
-        };
+        let set =
+            unsafe { libc::syscall(libc::SYS_fsconfig, fs.as_raw_fd(), SET_STRING, name.as_ptr(), value.as_ptr(), 0) };
         if set < 0 {
             return Err(io::Error::last_os_error());
         }
@@ -186,6 +185,8 @@ fn what_is_delegated_is_loaded_attached_and_undone() {
         let shown = container.inside(&["ip", "link", "show", "lo"]).exits(0).stdout;
         assert!(!shown.contains("xdp"), "{shown}");
         assert_eq!(container.inside(&["ls", "-A", "/sys/fs/bpf"]).exits(0).stdout, "");
-        wait_for("the program to go", || s.bpftool(&["prog", "show", "id", &id.to_string()])["error"].is_string().then_some(()));
+        wait_for("the program to go", || {
+            s.bpftool(&["prog", "show", "id", &id.to_string()])["error"].is_string().then_some(())
+        });
     });
 }

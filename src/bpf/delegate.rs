@@ -9,11 +9,11 @@ use std::{fmt, os::fd::OwnedFd, path::Path};
 use aya_obj::generated::bpf_cmd as B;
 
 use super::{
-    job::{Job, ProgramJob},
+    job::ProgramJob,
     kind::understand,
     layout::type_word,
     load::kernel_type,
-    plan::BpfPlan,
+    plan::{BpfPlan, ObjectPlan},
 };
 use crate::{
     error::{Cause, Fault},
@@ -52,19 +52,25 @@ fn numbers(program: &ProgramJob) -> Option<(u32, u32)> {
 }
 
 impl Delegation {
-    /// What loading takes, of those programs that `count`.
-    pub fn of<'a>(jobs: impl Iterator<Item = &'a Job>, count: &dyn Fn(&ProgramJob) -> bool) -> Self {
+    /// What loading takes; of programs only those that are `required`, where that is asked.
+    pub fn of(plan: &BpfPlan, required: bool) -> Self {
         let mut sets = [0; 4];
-        for job in jobs {
-            let [cmds, maps, progs, attachs] = &mut sets;
+        let [cmds, maps, progs, attachs] = &mut sets;
+        for ObjectPlan { job, .. } in plan.loads() {
             let takes = [job.map_types != 0, !job.programs.is_empty(), job.typed];
-            for ((command, _), _) in COMMANDS.iter().zip(takes).filter(|(_, takes)| *takes) {
-                *cmds |= 1 << *command as u32;
+            for ((command, _), takes) in COMMANDS.iter().zip(takes) {
+                *cmds |= u64::from(takes) << *command as u32;
             }
             *maps |= job.map_types;
-            for (kind, attach) in job.programs.iter().filter(|program| count(program)).filter_map(numbers) {
-                *progs |= 1 << kind;
-                *attachs |= 1 << attach;
+            for program in &job.programs {
+                // What is optional, or has an alternative, may fail.
+                let may_fail = program.optional || program.reserve || program.instead.is_some();
+                if let Some((kind, attach)) = numbers(program)
+                    && !(required && may_fail)
+                {
+                    *progs |= 1 << kind;
+                    *attachs |= 1 << attach;
+                }
             }
         }
         Self(sets)
@@ -81,47 +87,49 @@ impl Delegation {
     }
 
     /// What of it is not among what is `given`, in words.
-    fn lacks(self, given: Self, jobs: &[&Job]) -> String {
-        let mut sets = self.0;
-        sets.iter_mut().zip(given.0).for_each(|(set, given)| *set &= !given);
-        let [cmds, maps, progs, attachs] = sets;
-        let mut words: Vec<String> = Vec::new();
-        let mut note = |set: u64, number: u32, word: String| {
-            if set >> number & 1 != 0 && !words.contains(&word) {
-                words.push(word);
+    fn lacks(mut self, given: Self, plan: &BpfPlan) -> String {
+        let mut words = String::new();
+        self.0.iter_mut().zip(given.0).for_each(|(set, given)| *set &= !given);
+        let [cmds, maps, progs, attachs] = &mut self.0;
+        let mut note = |set: &mut u64, number: u32, what: &str, word: &str| {
+            if *set >> number & 1 != 0 {
+                *set &= !(1 << number);
+                let comma = if words.is_empty() { "" } else { ", " };
+                words += &format!("{comma}{what} {word}");
             }
         };
-        COMMANDS.iter().for_each(|(command, word)| note(cmds, *command as u32, format!("command {word}")));
-        (0..u64::BITS).for_each(|number| note(maps, number, format!("map type {}", type_word(number))));
-        for program in jobs.iter().flat_map(|job| &job.programs) {
-            let (Some((kind, attach)), word) = (numbers(program), program.kind.word()) else { continue };
-            note(progs, kind, format!("program type {kind} of {word}"));
-            note(attachs, attach, format!("attach type {attach} of {word}"));
+        COMMANDS.iter().for_each(|(command, word)| note(cmds, *command as u32, "command", word));
+        while *maps != 0 {
+            let number = maps.trailing_zeros();
+            note(maps, number, "map type", &type_word(number));
         }
-        words.join(", ")
+        for program in plan.loads().flat_map(|object| &object.job.programs) {
+            let Some((kind, attach)) = numbers(program) else { continue };
+            note(progs, kind, "program type", program.kind.word());
+            note(attachs, attach, "attach type", program.kind.word());
+        }
+        words
     }
 }
 
 /// Makes a token of the bpffs on which the pins will be.
 ///
 /// # Errors
-/// [`Cause::Mount`], [`Cause::Privilege`] or [`Cause::Kernel`]: there can be none, and why; `wanted` is what it should
-/// delegate.
-pub fn token(pins: &Path, wanted: Delegation) -> Result<OwnedFd, Fault> {
-    let is_bpffs = |dir: &&Path| file::fs_magic(dir).ok() == Some(file::BPF_MAGIC);
-    let Some(at) = pins.ancestors().filter(is_bpffs).last() else {
-        let parent = pins.parent().unwrap_or(pins).display();
-        return Err(refused(Fault::new(Cause::Mount, format!("there is no bpffs on {parent}")), wanted));
+/// [`Cause::Mount`], [`Cause::Privilege`] or [`Cause::Kernel`]: there can be none, and why.
+pub fn token(plan: &BpfPlan) -> Result<OwnedFd, Fault> {
+    let is_bpffs = |dir: &&Path| matches!(file::fs_magic(dir), Ok(file::BPF_MAGIC));
+    let root = plan.store.root();
+    let Some(at) = root.ancestors().filter(is_bpffs).last() else {
+        return Err(refused(Fault::new(Cause::Mount, format!("no bpffs holds {}", root.display())), plan));
     };
     bpf::create_token(at).map_err(|error| {
-        let shown = at.display();
         let (cause, what) = match file::errno(&error) {
-            libc::ENOENT => (Cause::Privilege, format!("the bpffs on {shown} delegates nothing")),
-            libc::EPERM => (Cause::Privilege, format!("the bpffs on {shown} belongs to another user namespace")),
-            libc::EINVAL => (Cause::Kernel, "nothing can be delegated to it before Linux 6.9".into()),
-            _ => (Cause::Privilege, format!("make a token of the bpffs on {shown}")),
+            libc::ENOENT => (Cause::Privilege, "delegates nothing"),
+            libc::EPERM => (Cause::Privilege, "belongs to another user namespace"),
+            libc::EINVAL => (Cause::Kernel, "cannot delegate: that came with Linux 6.9"),
+            _ => (Cause::Privilege, "gives no token"),
         };
-        refused(Fault::io(cause, what, &error), wanted)
+        refused(Fault::io(cause, format!("{} {what}", at.display()), &error), plan)
     })
 }
 
@@ -130,23 +138,18 @@ pub fn token(pins: &Path, wanted: Delegation) -> Result<OwnedFd, Fault> {
 /// # Errors
 /// As [`token`]; or what it does not allow.
 pub fn suffices(plan: &BpfPlan) -> Result<(), Fault> {
-    let jobs: Vec<&Job> = plan.loads().map(|object| &object.job).collect();
-    let of = |count: &dyn Fn(&ProgramJob) -> bool| Delegation::of(jobs.iter().copied(), count);
-    let wanted = of(&|_| true);
-    let given = bpf::token_info(&token(plan.store.root(), wanted)?).unwrap_or_default();
-    // What is optional, or has an alternative, may fail.
-    let required = of(&|program| !program.optional && program.instead.is_none() && !program.reserve);
-    let lacks = required.lacks(Delegation::told(&given), &jobs);
+    let given = bpf::token_info(&token(plan)?).unwrap_or_default();
+    let lacks = Delegation::of(plan, true).lacks(Delegation::told(&given), plan);
     match lacks.is_empty() {
         true => Ok(()),
-        false => Err(refused(Fault::os(Cause::Privilege, format!("its bpffs does not delegate {lacks}"), libc::EPERM), wanted)),
+        false => Err(refused(Fault::os(Cause::Privilege, format!("not delegated: {lacks}"), libc::EPERM), plan)),
     }
 }
 
-fn refused(fault: Fault, wanted: Delegation) -> Fault {
+fn refused(fault: Fault, plan: &BpfPlan) -> Fault {
     fault
         .about("in a user namespace only what its bpffs delegates can be loaded")
-        .mend(format!("have the host mount it for this user namespace with -o {wanted}"))
+        .mend(format!("have the host mount it for this user namespace with -o {}", Delegation::of(plan, false)))
 }
 
 #[cfg(test)]
@@ -159,7 +162,5 @@ mod tests {
         assert_eq!(told, Delegation([0x21, u64::MAX, 0x40, u64::MAX]));
         let wanted = Delegation([0x4_0021, 1 << 27 | 1 << 2, 0x40, 0]);
         assert_eq!(wanted.to_string(), "delegate_cmds=0x40021,delegate_maps=0x8000004,delegate_progs=0x40");
-        assert_eq!(wanted.lacks(told, &[]), "command btf_load");
-        assert_eq!(wanted.lacks(Delegation([u64::MAX, 4, 0, 0]), &[]), "map type ringbuf");
     }
 }

@@ -9,8 +9,7 @@ use std::{
 };
 
 use super::{
-    attach,
-    delegate::{self, Delegation},
+    attach, delegate,
     generation::{exists, make_dir, unseen},
     job::Job,
     open::{identity_of, is_replaced},
@@ -95,9 +94,8 @@ impl Outside {
                 outside.take_link(plan, name, &link.name)?;
             }
         }
-        let mut loads = plan.loads().map(|object| &object.job).peekable();
-        if loads.peek().is_some() && !facts::initial_userns() {
-            outside.token = Some(delegate::token(plan.store.root(), Delegation::of(loads, &|_| true))?);
+        if plan.loads().next().is_some() && !facts::initial_userns() {
+            outside.token = Some(delegate::token(plan)?);
         }
         let landlock = confine::paths(stage.path(), has_live.then(|| live.path())).is_ok();
         let seccomp = confine::calls().is_ok();
