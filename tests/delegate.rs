@@ -10,12 +10,13 @@ use std::{
     io::{self, Read, pipe},
     os::{
         fd::{AsRawFd, FromRawFd, OwnedFd},
-        unix::process::CommandExt,
+        unix::{fs::MetadataExt, process::CommandExt},
     },
     process::{Child, Command, Stdio},
 };
 
-use common::{Ran, Report, Sandbox, binary, ok, run, sandbox, wait_for};
+use common::{LIVE, Ran, Report, Sandbox, binary, object, ok, run, sandbox, wait_for};
+use nix::mount::{MntFlags, umount2};
 
 const EDGE: &str = "[object.edge]\npath = \"builtin:edge\"\n\
     programs.xdp_main = { attach = [{ xdp = \"lo\", mode = \"generic\" }] }\n";
@@ -36,13 +37,39 @@ fn check(result: i64) -> i64 {
 }
 
 impl Container {
-    fn new() -> Self {
+    /// Root in it is the user `root` of the machine.
+    fn of(root: u32) -> Self {
         let mut command = Command::new("unshare");
-        command.args(["--user", "--map-root-user", "--mount", "--net", "sleep", "infinity"]);
+        command.args(["--user", "--mount", "--net", "sleep", "infinity"]);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
-        let name = format!("/proc/{}/comm", child.id());
-        wait_for("the container", || (fs::read_to_string(&name).unwrap() == "sleep\n").then_some(()));
+        let of = |name: &str| format!("/proc/{}/{name}", child.id());
+        wait_for("the container", || (fs::read_to_string(of("comm")).unwrap() == "sleep\n").then_some(()));
+        for map in ["uid_map", "gid_map"] {
+            fs::write(of(map), format!("0 {root} 1\n")).unwrap();
+        }
         Self(child)
+    }
+
+    fn new() -> Self {
+        Self::of(0)
+    }
+
+    /// Runs a command of the host in its mount namespace alone.
+    fn from_host(&self, command: &[&str]) -> Ran {
+        let mount = format!("--mount=/proc/{}/ns/mnt", self.0.id());
+        run(Command::new("nsenter").arg(mount).args(command).env("NO_COLOR", "1").env_remove("JOURNAL_STREAM"))
+    }
+
+    /// Applies a configuration on the host, in its mount namespace.
+    fn applied_by_host(&self, s: &Sandbox, config: &str) -> Report {
+        let config = s.config("host.toml", config);
+        let bpfboot = binary();
+        let words = [bpfboot.to_str().unwrap(), "--json", "-c", config.to_str().unwrap(), "apply"];
+        Report::of(self.from_host(&words))
+    }
+
+    fn delegating(&self, objects: &str) -> String {
+        format!("[mounts]\nbpffs = {{ mode = \"0700\", delegate = \"/proc/{}/ns/user\" }}\n{objects}", self.0.id())
     }
 
     fn ns(&self, kind: &str) -> File {
@@ -162,31 +189,162 @@ fn options(mend: &str, but: &str, bit: u32) -> Vec<(&'static str, String)> {
         .collect()
 }
 
+fn fault(report: &Report, id: &str) -> (String, String) {
+    let (cause, text) = report.fault(id);
+    (cause.to_owned(), text)
+}
+
+/// The line that mends a load in a container to which nothing is delegated.
+fn asked(container: &Container, s: &Sandbox, config: &str) -> String {
+    container.mount(&[]).unwrap();
+    let (cause, text) = fault(&container.bpfboot(s, config, "apply").exits(1), "object edge");
+    assert!(cause == "privilege" && text.contains("/sys/fs/bpf delegates nothing [ENOENT]"), "{text}");
+    text
+}
+
+fn xdp_on_lo(container: &Container) -> String {
+    container.inside(&["ip", "link", "show", "lo"]).exits(0).stdout
+}
+
 #[test]
 fn what_is_delegated_is_loaded_attached_and_undone() {
     sandbox(|s| {
         let container = Container::new();
-        container.mount(&[]).unwrap();
-        let bare = container.bpfboot(s, EDGE, "apply").exits(1);
-        let (cause, text) = bare.fault("object edge");
-        assert!(cause == "privilege" && text.contains("delegates nothing [ENOENT]"), "{text}");
-        common::say(&text);
-
-        container.mount(&options(&text, "", 0)).unwrap();
+        let asked = asked(&container, s, EDGE);
+        container.mount(&options(&asked, "", 0)).unwrap();
         let report = container.bpfboot(s, EDGE, "apply").exits(0);
-        assert_eq!(report.status("link edge/xdp_main@lo"), "done");
-        let shown = container.inside(&["ip", "link", "show", "lo"]).exits(0).stdout;
-        assert!(shown.contains("xdpgeneric"), "{shown}");
         let id = report.kernel_id("program edge/xdp_main");
-        assert!(shown.contains(&format!("prog/xdp id {id} ")), "{shown}");
+        let shown = xdp_on_lo(&container);
+        assert!(shown.contains("xdpgeneric") && shown.contains(&format!("prog/xdp id {id} ")), "{shown}");
         container.bpfboot(s, EDGE, "apply").exits(0).nothing_done();
         container.bpfboot(s, EDGE, "check").exits(0);
-        container.bpfboot(s, EDGE, "undo").exits(0);
-        let shown = container.inside(&["ip", "link", "show", "lo"]).exits(0).stdout;
-        assert!(!shown.contains("xdp"), "{shown}");
-        assert_eq!(container.inside(&["ls", "-A", "/sys/fs/bpf"]).exits(0).stdout, "");
-        wait_for("the program to go", || {
-            s.bpftool(&["prog", "show", "id", &id.to_string()])["error"].is_string().then_some(())
+
+        // Exactly the types of its maps were asked for.
+        let names =
+            ["", "hash", "array", "prog_array", "", "percpu_hash", "percpu_array", "", "", "lru_hash", "", "lpm_trie"];
+        let maps = format!("/proc/{}/root{LIVE}/edge/maps", container.0.id());
+        let types = fs::read_dir(maps).unwrap().fold(0_u64, |types, map| {
+            let map = s.pinned("map", map.unwrap().path().to_str().unwrap());
+            let number = names.iter().position(|name| map["type"] == *name);
+            types | 1 << number.unwrap_or_else(|| if map["type"] == "ringbuf" { 27 } else { panic!("{map}") })
         });
+        assert!(asked.contains(&format!("delegate_maps={types:#x},")), "{types:#x}: {asked}");
+
+        container.bpfboot(s, EDGE, "undo").exits(0);
+        let shown = xdp_on_lo(&container);
+        assert!(!shown.contains("xdp"), "{shown}");
+        container.inside(&["test", "!", "-e", "/sys/fs/bpf/bpfboot"]).exits(0);
+        let mut bpftool = Command::new("bpftool");
+        bpftool.args(["prog", "show", "id", &id.to_string()]);
+        wait_for("the program to go", || (run(&mut bpftool).code != Some(0)).then_some(()));
+    });
+}
+
+#[test]
+fn what_is_not_delegated_is_named_and_nothing_is_begun() {
+    sandbox(|s| {
+        let container = Container::new();
+        let asked = asked(&container, s, EDGE);
+        for (set, bit, missing) in [
+            ("delegate_cmds", 0, "command map_create"),
+            ("delegate_cmds", 18, "command btf_load"),
+            ("delegate_maps", 27, "map type ringbuf"),
+            ("delegate_progs", 6, "program type xdp"),
+            ("delegate_attachs", 37, "attach type xdp"),
+        ] {
+            container.mount(&options(&asked, set, bit)).unwrap();
+            let report = container.bpfboot(s, EDGE, "apply").exits(1);
+            let (cause, text) = report.fault("object edge");
+            assert!(cause == "privilege" && text.contains(&format!("not delegated: {missing} [EPERM]")), "{text}");
+            assert!(report.notes().contains("nothing was changed"), "{}", report.notes());
+            container.inside(&["test", "!", "-e", "/sys/fs/bpf/bpfboot"]).exits(0);
+        }
+    });
+}
+
+#[test]
+fn a_bpffs_of_another_user_namespace_is_told_from_one_that_delegates_nothing() {
+    sandbox(|s| {
+        let container = Container::new();
+        let (cause, text) = fault(&container.bpfboot(s, EDGE, "apply").exits(1), "object edge");
+        assert!(cause == "privilege" && text.contains("belongs to another user namespace [EPERM]"), "{text}");
+    });
+}
+
+#[test]
+fn tracing_programs_are_loaded_but_for_those_that_perf_attaches() {
+    sandbox(|s| {
+        let container = Container::new();
+        let peek = format!("[object.edge]\npath = \"{}\"\n", object("peek"));
+        let asked = asked(&container, s, &peek);
+        container.mount(&options(&asked, "", 0)).unwrap();
+        let report = container.bpfboot(s, &peek, "apply").exits(0);
+        assert_eq!(report.status("link edge/peek"), "done");
+        container.bpfboot(s, &peek, "undo").exits(0);
+
+        // Where there is a choice, perf is done without.
+        let trace = "[object.edge]\npath = \"builtin:trace\"\n";
+        let asked = self::asked(&container, s, trace);
+        container.mount(&options(&asked, "", 0)).unwrap();
+        let report = container.bpfboot(s, trace, "apply").exits(0);
+        assert_eq!(report.status("program edge/trace_openat"), "skipped");
+        container.bpfboot(s, trace, "undo").exits(0);
+
+        let slow = format!("[object.edge]\npath = \"{}\"\n", object("slow_tp"));
+        let report = container.bpfboot(s, &slow, "apply").exits(1);
+        let fault = report.steps().iter().find(|step| step["id"] != "object edge").unwrap().to_string();
+        assert!(fault.contains("no capability of a user namespace counts"), "{fault}");
+    });
+}
+
+#[test]
+fn the_host_mounts_what_the_objects_take_and_leaves_them_to_the_container() {
+    sandbox(|s| {
+        while umount2("/sys/fs/bpf", MntFlags::MNT_DETACH).is_ok() {}
+        let container = Container::new();
+        let config = container.delegating(EDGE);
+        let host = container.applied_by_host(s, &config).exits(0);
+        assert_eq!(host.status("mount bpf /sys/fs/bpf"), "done");
+        assert!(host.notes().contains("not loaded here"), "{}", host.notes());
+        assert!(host.steps().iter().all(|step| step["phase"] != "load"), "{:#}", host.json);
+        container.from_host(&["test", "!", "-e", "/sys/fs/bpf/bpfboot"]).exits(0);
+        container.applied_by_host(s, &config).exits(0).nothing_done();
+
+        // The same configuration in the container.
+        container.bpfboot(s, &config, "apply").exits(0);
+        assert!(xdp_on_lo(&container).contains("xdpgeneric"));
+        container.applied_by_host(s, &config).exits(0).nothing_done();
+        container.bpfboot(s, &config, "check").exits(0);
+        container.bpfboot(s, &config, "undo").exits(0);
+        assert!(!xdp_on_lo(&container).contains("xdp"));
+    });
+}
+
+#[test]
+fn the_root_of_a_delegated_bpffs_belongs_to_root_of_the_container() {
+    sandbox(|s| {
+        while umount2("/sys/fs/bpf", MntFlags::MNT_DETACH).is_ok() {}
+        let container = Container::of(100_000);
+        container.applied_by_host(s, &container.delegating(EDGE)).exits(0);
+        let root = fs::metadata(format!("/proc/{}/root/sys/fs/bpf", container.0.id())).unwrap();
+        assert_eq!((root.uid(), root.gid(), root.mode() & 0o777), (100_000, 100_000, 0o700));
+    });
+}
+
+#[test]
+fn the_host_does_not_take_a_bpffs_for_one_that_delegates() {
+    sandbox(|s| {
+        let container = Container::new();
+        let report = container.applied_by_host(s, &container.delegating(EDGE)).exits(1);
+        let (cause, text) = report.fault("mount bpf /sys/fs/bpf");
+        assert!(cause == "mount" && text.contains("delegates nothing"), "{text}");
+        while umount2("/sys/fs/bpf", MntFlags::MNT_DETACH).is_ok() {}
+        for (file, errno) in
+            [("/proc/self/ns/none", "ENOENT"), ("/proc/self/ns/user", "EINVAL"), ("/etc/passwd", "EINVAL")]
+        {
+            let config = format!("[mounts]\nbpffs = {{ delegate = \"{file}\" }}\n{EDGE}");
+            let (cause, text) = fault(&s.apply(&config).exits(1), "mount bpf /sys/fs/bpf");
+            assert!(cause == "mount" && text.contains(file) && text.contains(errno), "{text}");
+        }
     });
 }

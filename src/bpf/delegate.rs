@@ -14,6 +14,7 @@ use super::{
     layout::type_word,
     load::kernel_type,
     plan::{BpfPlan, ObjectPlan},
+    proof::How,
 };
 use crate::{
     error::{Cause, Fault},
@@ -52,11 +53,14 @@ fn numbers(program: &ProgramJob) -> Option<(u32, u32)> {
 }
 
 impl Delegation {
-    /// What loading takes; of programs only those that are `required`, where that is asked.
+    /// What loading all objects takes, or what the run cannot do without.
     pub fn of(plan: &BpfPlan, required: bool) -> Self {
         let mut sets = [0; 4];
         let [cmds, maps, progs, attachs] = &mut sets;
-        for ObjectPlan { job, .. } in plan.loads() {
+        for ObjectPlan { job, found } in &plan.objects {
+            if required && matches!(found.how, How::Keep(_)) {
+                continue;
+            }
             let takes = [job.map_types != 0, !job.programs.is_empty(), job.typed];
             for ((command, _), takes) in COMMANDS.iter().zip(takes) {
                 *cmds |= u64::from(takes) << *command as u32;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{
     choice::Refused,
-    delegate,
+    delegate::{self, Delegation},
     generation::exists,
     job::{Job, ProgramJob, XdpJob},
     kind::{self, Kind},
@@ -148,6 +148,14 @@ impl BpfPlan {
         self.objects = rest;
         let live = aside.into_iter().map(|object| object.job.name);
         self.carry.extend(live.filter(|name| exists(&self.store.live().object(name)) != Ok(false)));
+    }
+
+    /// Leaves the objects and what is live to a user namespace, and gives what its bpffs must delegate: mount options.
+    pub fn leave_to_others(&mut self) -> String {
+        let delegation = Delegation::of(self, false).to_string();
+        self.objects.clear();
+        self.carry.append(&mut self.retire);
+        delegation
     }
 
     /// Whether the configuration requires a file that is none.

@@ -31,7 +31,7 @@ pub(super) fn zeroed<T>() -> T {
     unsafe { mem::zeroed() }
 }
 
-fn c_path(path: &Path) -> io::Result<CString> {
+pub(super) fn c_path(path: &Path) -> io::Result<CString> {
     CString::new(path.as_os_str().as_bytes()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))
 }
 

@@ -16,6 +16,8 @@ fn wish(fs: FsKind) -> MountWish {
         mode: Some(0o700),
         uid: Some(0),
         gid: Some(7),
+        delegate: None,
+        delegation: String::new(),
         optional: false,
         if_available: false,
         origin: String::new(),
