@@ -25,22 +25,14 @@ use crate::{
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Delegation([u64; 4]);
 
-/// Its sets, as the mount options and a token's fdinfo name them.
-const SETS: [&str; 4] = ["cmds", "maps", "progs", "attachs"];
-
-/// The commands that a token is for.
-const COMMANDS: [(B, &str); 3] =
-    [(B::BPF_MAP_CREATE, "map_create"), (B::BPF_PROG_LOAD, "prog_load"), (B::BPF_BTF_LOAD, "btf_load")];
-
 impl fmt::Display for Delegation {
     /// As mount options.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut comma = "";
-        for (name, set) in SETS.iter().zip(self.0).filter(|(_, set)| *set != 0) {
-            write!(f, "{comma}delegate_{name}={set:#x}")?;
-            comma = ",";
-        }
-        Ok(())
+        let [cmds, maps, progs, attachs] = self.0;
+        write!(
+            f,
+            "delegate_cmds={cmds:#x},delegate_maps={maps:#x},delegate_progs={progs:#x},delegate_attachs={attachs:#x}"
+        )
     }
 }
 
@@ -61,10 +53,9 @@ impl Delegation {
             if required && matches!(found.how, How::Keep(_)) {
                 continue;
             }
-            let takes = [job.map_types != 0, !job.programs.is_empty(), job.typed];
-            for ((command, _), takes) in COMMANDS.iter().zip(takes) {
-                *cmds |= u64::from(takes) << *command as u32;
-            }
+            *cmds |= u64::from(job.map_types != 0) << B::BPF_MAP_CREATE as u32
+                | u64::from(!job.programs.is_empty()) << B::BPF_PROG_LOAD as u32
+                | u64::from(job.typed) << B::BPF_BTF_LOAD as u32;
             *maps |= job.map_types;
             for program in &job.programs {
                 // What is optional, or has an alternative, may fail.
@@ -82,12 +73,14 @@ impl Delegation {
 
     /// What a token allows, by its fdinfo. What is not told counts as allowed, so that the kernel decides.
     fn told(fdinfo: &str) -> Self {
-        let told = |name: &&str| {
-            let mut fields = fdinfo.lines().filter_map(|line| line.split_once(":\t"));
-            let (_, set) = fields.find(|(field, _)| field.strip_prefix("allowed_") == Some(*name))?;
-            u64::from_str_radix(set.strip_prefix("0x")?, 16).ok()
-        };
-        Self(SETS.each_ref().map(|name| told(name).unwrap_or(u64::MAX)))
+        let mut sets = [u64::MAX; 4];
+        // In our order (bpf_token_show_fdinfo()).
+        for (set, line) in sets.iter_mut().zip(fdinfo.lines().filter(|line| line.starts_with("allowed_"))) {
+            if let Some((_, bits)) = line.split_once(":\t0x") {
+                *set = u64::from_str_radix(bits, 16).unwrap_or(u64::MAX);
+            }
+        }
+        Self(sets)
     }
 
     /// What of it is not among what is `given`, in words.
@@ -102,7 +95,11 @@ impl Delegation {
                 words += &format!("{comma}{what} {word}");
             }
         };
-        COMMANDS.iter().for_each(|(command, word)| note(cmds, *command as u32, "command", word));
+        for (command, word) in
+            [(B::BPF_MAP_CREATE, "map_create"), (B::BPF_PROG_LOAD, "prog_load"), (B::BPF_BTF_LOAD, "btf_load")]
+        {
+            note(cmds, command as u32, "command", word);
+        }
         while *maps != 0 {
             let number = maps.trailing_zeros();
             note(maps, number, "map type", &type_word(number));
@@ -165,6 +162,9 @@ mod tests {
         let told = Delegation::told("pos:\t0\nallowed_cmds:\t0x21\nallowed_maps:\tany\nallowed_progs:\t0x40\n");
         assert_eq!(told, Delegation([0x21, u64::MAX, 0x40, u64::MAX]));
         let wanted = Delegation([0x4_0021, 1 << 27 | 1 << 2, 0x40, 0]);
-        assert_eq!(wanted.to_string(), "delegate_cmds=0x40021,delegate_maps=0x8000004,delegate_progs=0x40");
+        assert_eq!(
+            wanted.to_string(),
+            "delegate_cmds=0x40021,delegate_maps=0x8000004,delegate_progs=0x40,delegate_attachs=0x0"
+        );
     }
 }

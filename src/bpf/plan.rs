@@ -152,7 +152,10 @@ impl BpfPlan {
 
     /// Leaves the objects and what is live to a user namespace, and gives what its bpffs must delegate: mount options.
     pub fn leave_to_others(&mut self) -> String {
-        let delegation = Delegation::of(self, false).to_string();
+        let delegation = match self.objects.is_empty() {
+            true => String::new(),
+            false => Delegation::of(self, false).to_string(),
+        };
         self.objects.clear();
         self.carry.append(&mut self.retire);
         delegation

@@ -1,7 +1,7 @@
 //! Mounting the kernel's own file systems, and the owner and mode of their root.
 
 use std::{
-    ffi::{CStr, CString},
+    ffi::{CStr, CString, c_void},
     fs::File,
     io,
     os::{
@@ -12,12 +12,10 @@ use std::{
     time::Duration,
 };
 
-use nix::{
-    mount::{MntFlags, MsFlags},
-    sched::CloneFlags,
-};
+use nix::sched::CloneFlags;
 
 use super::{
+    bpf::c_path,
     confine::check,
     ids, link,
     process::{self, End, Side},
@@ -27,9 +25,14 @@ use super::{
 ///
 /// # Errors
 /// What mount(2) says: EPERM without CAP_SYS_ADMIN, ENODEV when the kernel lacks the file system.
+#[allow(unsafe_code, reason = "the wrapper takes every string through functions of its own")]
 pub fn mount(kind: &str, at: &Path, options: &str) -> io::Result<()> {
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC | MsFlags::MS_RELATIME;
-    Ok(nix::mount::mount(Some(kind), at, Some(kind), flags, Some(options))?)
+    let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC | libc::MS_RELATIME;
+    let (kind, at, options) = (CString::new(kind)?, c_path(at)?, CString::new(options)?);
+    // SAFETY: the strings outlive the call.
+    let done =
+        unsafe { libc::mount(kind.as_ptr(), at.as_ptr(), kind.as_ptr(), flags, options.as_ptr().cast::<c_void>()) };
+    check(done.into()).map(drop)
 }
 
 /// How long to wait for a process that does three system calls.
@@ -56,7 +59,7 @@ pub fn mount_for(userns: &Path, at: &Path, options: &str) -> io::Result<()> {
         End::Exit(code @ FAILED..) => return Err(io::Error::from_raw_os_error(code - FAILED)),
         _ => return Err(io::Error::from_raw_os_error(libc::ECHILD)),
     };
-    let at = super::bpf::c_path(at)?;
+    let at = c_path(at)?;
     for (name, value) in options.split(',').filter_map(|option| option.split_once('=')) {
         configure(&fs, SET_STRING, &CString::new(name)?, &CString::new(value)?)?;
     }
@@ -105,8 +108,11 @@ fn open_in(userns: &File) -> io::Result<OwnedFd> {
 ///
 /// # Errors
 /// EBUSY while anybody has something open there; EPERM without CAP_SYS_ADMIN.
+#[allow(unsafe_code, reason = "as above")]
 pub fn unmount(at: &Path) -> io::Result<()> {
-    Ok(nix::mount::umount2(at, MntFlags::UMOUNT_NOFOLLOW)?)
+    let at = c_path(at)?;
+    // SAFETY: the string outlives the call.
+    check(unsafe { libc::umount2(at.as_ptr(), libc::UMOUNT_NOFOLLOW) }.into()).map(drop)
 }
 
 /// Gives the root of a file system that we mounted its owner and mode.

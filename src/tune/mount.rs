@@ -77,9 +77,8 @@ fn surveyed(wish: &MountWish, at: &Path, facts: &Facts) -> Result<Verdict, Fault
 
 /// Whether what is mounted there delegates anything.
 fn delegates(at: &Path) -> bool {
-    let (mounts, at) = (file::text("/proc/thread-self/mountinfo").unwrap_or_default(), at.to_str());
-    let last = mounts.lines().rfind(|line| line.split(' ').nth(4) == at);
-    last.is_none_or(|line| line.contains("delegate_"))
+    let (mounts, at) = (file::text("/proc/thread-self/mountinfo").unwrap_or_default(), format!(" {} ", at.display()));
+    mounts.lines().rfind(|line| line.contains(&at)).is_none_or(|line| line.contains("delegate_"))
 }
 
 /// A directory in sysfs cannot be made: the kernel makes it together with the file system.
@@ -130,7 +129,9 @@ fn asked(wish: &MountWish) -> String {
             text.push_str(&format!(" {name} {id}"));
         }
     }
-    if let Some(userns) = wish.delegate.as_ref().filter(|_| !wish.delegation.is_empty()) {
+    if let Some(userns) = &wish.delegate
+        && !wish.delegation.is_empty()
+    {
         text.push_str(&format!(" for {} with {}", userns.display(), wish.delegation));
     }
     text
