@@ -57,10 +57,8 @@ fn surveyed(wish: &MountWish, at: &Path, facts: &Facts) -> Result<Verdict, Fault
             .mend("systemd: ReadWritePaths=/sys/fs/bpf, or ProtectKernelTunables=no; container: mount it without ro"));
         }
         if !wish.delegation.is_empty() && !delegates(at) {
-            return Err(Fault::new(Cause::Mount, format!("the {name} on {} delegates nothing", at.display())).mend(format!(
-                "umount {}, or run in the container's mount namespace: nsenter --mount=/proc/PID/ns/mnt bpfboot apply",
-                at.display()
-            )));
+            return Err(Fault::new(Cause::Mount, format!("the {name} on {} delegates nothing", at.display()))
+                .mend(format!("umount {}, or: nsenter --mount=/proc/PID/ns/mnt bpfboot apply", at.display())));
         }
         return Ok(Verdict::Already { is: state(wish, at) });
     }
