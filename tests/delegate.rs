@@ -213,6 +213,7 @@ fn what_is_delegated_is_loaded_attached_and_undone() {
         let asked = asked(&container, s, EDGE);
         container.mount(&options(&asked, "", 0)).unwrap();
         let report = container.bpfboot(s, EDGE, "apply").exits(0);
+        assert_eq!(report.step("object edge")["facts"]["confined"], "capabilities landlock seccomp");
         let id = report.kernel_id("program edge/xdp_main");
         let shown = xdp_on_lo(&container);
         assert!(shown.contains("xdpgeneric") && shown.contains(&format!("prog/xdp id {id} ")), "{shown}");
@@ -326,8 +327,11 @@ fn the_root_of_a_delegated_bpffs_belongs_to_root_of_the_container() {
         while umount2("/sys/fs/bpf", MntFlags::MNT_DETACH).is_ok() {}
         let container = Container::of(100_000);
         container.applied_by_host(s, &container.delegating(EDGE)).exits(0);
-        let root = fs::metadata(format!("/proc/{}/root/sys/fs/bpf", container.0.id())).unwrap();
+        let path = format!("/proc/{}/root/sys/fs/bpf", container.0.id());
+        let root = fs::metadata(&path).unwrap();
         assert_eq!((root.uid(), root.gid(), root.mode() & 0o777), (100_000, 100_000, 0o700));
+        container.from_host(&[binary().to_str().unwrap(), "undo"]).exits(0);
+        assert_ne!(fs::metadata(&path).unwrap().dev(), root.dev(), "it is not mounted any more");
     });
 }
 

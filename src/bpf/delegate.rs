@@ -18,8 +18,12 @@ use super::{
 };
 use crate::{
     error::{Cause, Fault},
+    facts::KernelVersion,
     sys::{bpf, file},
 };
+
+/// The first kernel with tokens.
+const SINCE: KernelVersion = KernelVersion { major: 6, minor: 9 };
 
 /// What is asked of bpf(2): commands, and types of maps, programs and attachments, one bit each.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -125,9 +129,10 @@ pub fn token(plan: &BpfPlan) -> Result<OwnedFd, Fault> {
     };
     bpf::create_token(at).map_err(|error| {
         let (cause, what) = match file::errno(&error) {
+            // Old kernels say EPERM or EINVAL.
+            _ if KernelVersion::running() < SINCE => (Cause::Kernel, "cannot delegate: that came with Linux 6.9"),
             libc::ENOENT => (Cause::Privilege, "delegates nothing"),
             libc::EPERM => (Cause::Privilege, "belongs to another user namespace"),
-            libc::EINVAL => (Cause::Kernel, "cannot delegate: that came with Linux 6.9"),
             _ => (Cause::Privilege, "gives no token"),
         };
         refused(Fault::io(cause, format!("{} {what}", at.display()), &error), plan)
@@ -150,7 +155,7 @@ pub fn suffices(plan: &BpfPlan) -> Result<(), Fault> {
 fn refused(fault: Fault, plan: &BpfPlan) -> Fault {
     fault
         .about("in a user namespace only what its bpffs delegates can be loaded")
-        .mend(format!("have the host mount it for this user namespace with -o {}", Delegation::of(plan, false)))
+        .mend(format!("let the host mount it for this user namespace: -o {}", Delegation::of(plan, false)))
 }
 
 #[cfg(test)]

@@ -339,7 +339,7 @@ fn impossible(program: &ProgramJob, job: &Job, facts: &Facts) -> Option<Fault> {
     }
     if !program.attach.is_empty() && kind.uses_perf_link() && !facts.initial_userns && perf_event_paranoid() > 0 {
         return refuse(
-            format!("a {word} program attaches to a perf event, for which no capability of a user namespace counts"),
+            format!("{word} programs attach by perf, for which no capability of a user namespace counts"),
             "use raw_tp, tp_btf or fentry, attach = false to only pin it, or optional = true",
         );
     }

@@ -56,7 +56,7 @@ fn surveyed(wish: &MountWish, at: &Path, facts: &Facts) -> Result<Verdict, Fault
             )
             .mend("systemd: ReadWritePaths=/sys/fs/bpf, or ProtectKernelTunables=no; container: mount it without ro"));
         }
-        if !wish.delegation.is_empty() && !delegates(at) {
+        if !wish.delegation.is_empty() && !delegates() {
             return Err(Fault::new(Cause::Mount, format!("the {name} on {} delegates nothing", at.display()))
                 .mend(format!("umount {}, or: nsenter --mount=/proc/PID/ns/mnt bpfboot apply", at.display())));
         }
@@ -73,10 +73,11 @@ fn surveyed(wish: &MountWish, at: &Path, facts: &Facts) -> Result<Verdict, Fault
     Ok(Verdict::Change { was: Some("not mounted".into()), now: format!("mounted{}", asked(wish)) })
 }
 
-/// Whether what is mounted there delegates anything.
-fn delegates(at: &Path) -> bool {
-    let (mounts, at) = (file::text("/proc/thread-self/mountinfo").unwrap_or_default(), format!(" {} ", at.display()));
-    mounts.lines().rfind(|line| line.contains(&at)).is_none_or(|line| line.contains("delegate_"))
+/// Whether the bpffs in its usual place delegates anything.
+fn delegates() -> bool {
+    let mounts = file::text("/proc/thread-self/mountinfo").unwrap_or_default();
+    let last = mounts.lines().rfind(|line| line.contains(" /sys/fs/bpf "));
+    last.is_none_or(|line| line.contains("delegate_"))
 }
 
 /// A directory in sysfs cannot be made: the kernel makes it together with the file system.
