@@ -38,10 +38,7 @@ impl Plan {
                 && facts.initial_userns
             {
                 *delegation = bpf.leave_to_others();
-                notes.push(format!(
-                    "objects are not loaded here: that is left to the user namespace {}",
-                    userns.display()
-                ));
+                notes.push(format!("objects are left to the user namespace {}", userns.display()));
             }
         }
         steps.extend(sysctls(config));

@@ -130,7 +130,7 @@ pub fn token(plan: &BpfPlan) -> Result<OwnedFd, Fault> {
     bpf::create_token(at).map_err(|error| {
         let (cause, what) = match file::errno(&error) {
             // Old kernels say EPERM or EINVAL.
-            _ if KernelVersion::running() < SINCE => (Cause::Kernel, "cannot delegate: that came with Linux 6.9"),
+            _ if KernelVersion::running() < SINCE => (Cause::Kernel, "cannot delegate before Linux 6.9"),
             libc::ENOENT => (Cause::Privilege, "delegates nothing"),
             libc::EPERM => (Cause::Privilege, "belongs to another user namespace"),
             _ => (Cause::Privilege, "gives no token"),
@@ -154,7 +154,7 @@ pub fn suffices(plan: &BpfPlan) -> Result<(), Fault> {
 
 fn refused(fault: Fault, plan: &BpfPlan) -> Fault {
     fault
-        .about("in a user namespace only what its bpffs delegates can be loaded")
+        .about("a user namespace loads only what its bpffs delegates")
         .mend(format!("let the host mount it for this user namespace: -o {}", Delegation::of(plan, false)))
 }
 

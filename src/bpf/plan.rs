@@ -290,10 +290,10 @@ impl BpfPlan {
 
     fn unprivileged(&self, facts: &Facts) -> Option<Blocked> {
         let object = self.loads().next()?;
-        let held = privilege::suffices(self.needs(facts));
-        let fault = match held.map_err(|fault| fault.about("loading needs more than this process holds")) {
-            Ok(()) if !facts.initial_userns => delegate::suffices(self).err()?,
-            held => held.err()?,
+        let fault = match privilege::suffices(self.needs(facts)) {
+            Err(fault) => fault.about("loading needs more than this process holds"),
+            Ok(()) if facts.initial_userns => return None,
+            Ok(()) => delegate::suffices(self).err()?,
         };
         Some(Blocked {
             id: format!("object {}", object.job.name),

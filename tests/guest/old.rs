@@ -151,7 +151,7 @@ fn a_user_namespace_is_told_what_this_kernel_can_delegate() {
             Kernel::V6_12 | Kernel::New => {
                 assert!(cause == "privilege" && text.contains("belongs to another user namespace [EPERM]"), "{text}");
             }
-            _ => assert!(cause == "kernel" && text.contains("that came with Linux 6.9"), "{text}"),
+            _ => assert!(cause == "kernel" && text.contains("cannot delegate before Linux 6.9"), "{text}"),
         }
     });
 }
