@@ -34,11 +34,12 @@ impl Plan {
         let mut steps = mounts(config);
         for step in &mut steps {
             // Inside a user namespace it was mounted by the host, and what is delegated can be loaded.
-            if let Action::Mount(MountWish { delegate: Some(userns), delegation, .. }) = &mut step.action
+            if let Action::Mount(MountWish { delegate, delegation, .. }) = &mut step.action
                 && facts.initial_userns
+                && !delegate.as_os_str().is_empty()
             {
                 *delegation = bpf.leave_to_others();
-                notes.push(format!("objects are left to the user namespace {}", userns.display()));
+                notes.push(format!("objects are left to the user namespace {}", delegate.display()));
             }
         }
         steps.extend(sysctls(config));

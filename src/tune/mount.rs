@@ -128,10 +128,8 @@ fn asked(wish: &MountWish) -> String {
             text.push_str(&format!(" {name} {id}"));
         }
     }
-    if let Some(userns) = &wish.delegate
-        && !wish.delegation.is_empty()
-    {
-        text.push_str(&format!(" for {} with {}", userns.display(), wish.delegation));
+    if !wish.delegation.is_empty() {
+        text.push_str(&format!(" for {} with {}", wish.delegate.display(), wish.delegation));
     }
     text
 }
@@ -151,11 +149,9 @@ fn mount_at(wish: &MountWish, at: &Path) -> Result<(String, String), Fault> {
     let shown = at.display();
     // Set at once, so that there is no moment in which others may enter; bpffs ignores options it does not know.
     let options = wish.mode.map(|mode| format!("mode={mode:04o}")).unwrap_or_default();
-    let mounted = match &wish.delegate {
-        Some(userns) if !wish.delegation.is_empty() => {
-            sys_mount::mount_for(userns, at, &format!("{},{options}", wish.delegation))
-        }
-        _ => sys_mount::mount(wish.fs.name(), at, &options),
+    let mounted = match wish.delegation.is_empty() {
+        true => sys_mount::mount(wish.fs.name(), at, &options),
+        false => sys_mount::mount_for(&wish.delegate, at, &format!("{},{options}", wish.delegation)),
     };
     mounted.map_err(|error| match errno(&error) {
         // The capability is there, or the survey would have said so: a seccomp filter, a user namespace or an LSM.

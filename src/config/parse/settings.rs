@@ -96,7 +96,7 @@ fn bare_mount(fs: FsKind) -> MountWish {
         mode: None,
         uid: None,
         gid: None,
-        delegate: None,
+        delegate: PathBuf::new(),
         delegation: String::new(),
         optional: false,
         if_available: false,
@@ -113,7 +113,7 @@ fn mount(reader: &mut Reader<'_>, item: Item<'_>, fs: FsKind) -> MountWish {
             "mode" if fs == FsKind::Bpf => wish.mode = mode(reader, item),
             "uid" if fs == FsKind::Bpf => wish.uid = id(reader, item),
             "gid" if fs == FsKind::Bpf => wish.gid = id(reader, item),
-            "delegate" if fs == FsKind::Bpf => wish.delegate = reader.parsed(item, absolute_path),
+            "delegate" if fs == FsKind::Bpf => wish.delegate = reader.parsed(item, absolute_path).unwrap_or_default(),
             _ if fs == FsKind::Bpf => reader.unknown(item, BPFFS_KEYS),
             _ => reader.unknown(item, FS_KEYS),
         }
