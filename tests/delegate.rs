@@ -55,7 +55,7 @@ impl Container {
     }
 
     /// Runs a command of the host in its mount namespace alone.
-    fn from_host(&self, command: &[&str]) -> Ran {
+    fn on_host(&self, command: &[&str]) -> Ran {
         let mount = format!("--mount=/proc/{}/ns/mnt", self.0.id());
         run(Command::new("nsenter").arg(mount).args(command).env("NO_COLOR", "1").env_remove("JOURNAL_STREAM"))
     }
@@ -65,7 +65,7 @@ impl Container {
         let config = s.config("host.toml", config);
         let bpfboot = binary();
         let words = [bpfboot.to_str().unwrap(), "--json", "-c", config.to_str().unwrap(), "apply"];
-        Report::of(self.from_host(&words))
+        Report::of(self.on_host(&words))
     }
 
     fn delegating(&self, objects: &str) -> String {
@@ -308,7 +308,7 @@ fn the_host_mounts_what_the_objects_take_and_leaves_them_to_the_container() {
         assert_eq!(host.status("mount bpf /sys/fs/bpf"), "done");
         assert!(host.notes().contains("objects are left to"), "{}", host.notes());
         assert!(host.steps().iter().all(|step| step["phase"] != "load"), "{:#}", host.json);
-        container.from_host(&["test", "!", "-e", "/sys/fs/bpf/bpfboot"]).exits(0);
+        container.on_host(&["test", "!", "-e", "/sys/fs/bpf/bpfboot"]).exits(0);
         container.applied_by_host(s, &config).exits(0).nothing_done();
 
         // The same configuration in the container.
@@ -330,7 +330,7 @@ fn the_root_of_a_delegated_bpffs_belongs_to_root_of_the_container() {
         let path = format!("/proc/{}/root/sys/fs/bpf", container.0.id());
         let root = fs::metadata(&path).unwrap();
         assert_eq!((root.uid(), root.gid(), root.mode() & 0o777), (100_000, 100_000, 0o700));
-        container.from_host(&[binary().to_str().unwrap(), "undo"]).exits(0);
+        container.on_host(&[binary().to_str().unwrap(), "undo"]).exits(0);
         assert_ne!(fs::metadata(&path).unwrap().dev(), root.dev(), "it is not mounted any more");
     });
 }

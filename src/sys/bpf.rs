@@ -79,7 +79,8 @@ pub fn create_token(root: &Path) -> io::Result<OwnedFd> {
 /// # Errors
 /// Without /proc.
 pub fn token_info(token: &OwnedFd) -> io::Result<String> {
-    super::file::text(&format!("/proc/self/fdinfo/{}", token.as_raw_fd()))
+    let path = format!("/proc/self/fdinfo/{}", token.as_raw_fd());
+    super::file::text(path.as_str())
 }
 
 /// What kind of thing a BPF descriptor stands for.
