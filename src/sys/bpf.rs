@@ -80,7 +80,7 @@ pub fn create_token(root: &Path) -> io::Result<OwnedFd> {
 /// Without /proc.
 pub fn token_info(token: &OwnedFd) -> io::Result<String> {
     let path = format!("/proc/self/fdinfo/{}", token.as_raw_fd());
-    super::file::text(path.as_str())
+    super::file::text(&path)
 }
 
 /// What kind of thing a BPF descriptor stands for.

@@ -155,7 +155,7 @@ fn mount_at(wish: &MountWish, at: &Path) -> Result<(String, String), Fault> {
     };
     mounted.map_err(|error| match errno(&error) {
         // The capability is there, or the survey would have said so: a seccomp filter, a user namespace or an LSM.
-        libc::EPERM => Fault::io(Cause::Privilege, format!("mount on {shown}"), &error)
+        libc::EPERM if wish.delegation.is_empty() => Fault::io(Cause::Privilege, format!("mount on {shown}"), &error)
             .mend("let somebody mount it before: systemctl start sys-kernel-tracing.mount, sys-kernel-debug.mount"),
         libc::ENODEV => Fault::io(Cause::Kernel, format!("this kernel has no {}", wish.fs.name()), &error),
         _ => Fault::io(Cause::Mount, format!("mount on {shown}{}", asked(wish)), &error),
