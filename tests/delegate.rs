@@ -15,7 +15,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use common::{LIVE, Ran, Report, Sandbox, binary, object, ok, run, sandbox, wait_for};
+use common::{LIVE, Ran, Report, Sandbox, binary, compile, object, ok, run, sandbox, wait_for};
 use nix::mount::{MntFlags, umount2};
 
 const EDGE: &str = "[object.edge]\npath = \"builtin:edge\"\n\
@@ -295,6 +295,26 @@ fn tracing_programs_are_loaded_but_for_those_that_perf_attaches() {
         let report = container.bpfboot(s, &slow, "apply").exits(1);
         let fault = report.steps().iter().find(|step| step["id"] != "object edge").unwrap().to_string();
         assert!(fault.contains("no capability of a user namespace counts"), "{fault}");
+    });
+}
+
+#[test]
+fn what_a_map_holds_is_delegated_with_it() {
+    const NEST: &str = "struct inner { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 1);\n\
+        __type(key, __u32); __type(value, __u32); };\n\
+        struct { __uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS); __uint(max_entries, 1); __type(key, __u32);\n\
+        __array(values, struct inner); } outer SEC(\".maps\");\n\
+        SEC(\"socket\") int filter(struct __sk_buff *skb)\n\
+        { __u32 zero = 0; return bpf_map_lookup_elem(&outer, &zero) ? 1 : 0; }\n";
+    sandbox(|s| {
+        compile(s, "/run/nest.o", NEST);
+        let container = Container::new();
+        let config = "[object.edge]\npath = \"/run/nest.o\"\n";
+        let asked = asked(&container, s, config);
+        let exactly = "delegate_cmds=0x40021,delegate_maps=0x1002,delegate_progs=0x2,delegate_attachs=0x1";
+        assert!(asked.ends_with(exactly), "{asked}");
+        container.mount(&options(&asked, "", 0)).unwrap();
+        container.bpfboot(s, config, "apply").exits(0);
     });
 }
 
