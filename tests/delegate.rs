@@ -10,7 +10,10 @@ use std::{
     io::{self, Read, pipe},
     os::{
         fd::{AsRawFd, FromRawFd, OwnedFd},
-        unix::{fs::MetadataExt, process::CommandExt},
+        unix::{
+            fs::{MetadataExt, PermissionsExt, chown},
+            process::CommandExt,
+        },
     },
     process::{Child, Command, Stdio},
 };
@@ -138,7 +141,7 @@ impl Container {
     fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new("nsenter");
         let target = self.0.id().to_string();
-        command.args(["--target", &target, "--user", "--preserve-credentials", "--mount", "--net"]).arg(program);
+        command.args(["--target", &target, "--user", "--mount", "--net"]).arg(program);
         command.stdin(Stdio::null()).env("NO_COLOR", "1").env_remove("JOURNAL_STREAM");
         command
     }
@@ -342,7 +345,7 @@ fn the_host_mounts_what_the_objects_take_and_leaves_them_to_the_container() {
 }
 
 #[test]
-fn the_root_of_a_delegated_bpffs_belongs_to_root_of_the_container() {
+fn root_of_the_container_may_be_nobody_on_the_host() {
     sandbox(|s| {
         while umount2("/sys/fs/bpf", MntFlags::MNT_DETACH).is_ok() {}
         let container = Container::of(100_000);
@@ -350,6 +353,20 @@ fn the_root_of_a_delegated_bpffs_belongs_to_root_of_the_container() {
         let path = format!("/proc/{}/root/sys/fs/bpf", container.0.id());
         let root = fs::metadata(&path).unwrap();
         assert_eq!((root.uid(), root.gid(), root.mode() & 0o777), (100_000, 100_000, 0o700));
+
+        // What a container has of its own: the program, the configuration, and /run.
+        let config = s.config("own.toml", EDGE);
+        fs::copy(binary(), "/run/own").unwrap();
+        fs::set_permissions("/run/own", fs::Permissions::from_mode(0o755)).unwrap();
+        chown(&config, Some(100_000), None).unwrap();
+        container.inside(&["mount", "-t", "tmpfs", "tmpfs", "/run/bpfboot"]).exits(0);
+        let own = |verb| container.inside(&["/run/own", "-c", config.to_str().unwrap(), verb]);
+        own("apply").exits(0);
+        assert!(xdp_on_lo(&container).contains("xdpgeneric"));
+        own("undo").exits(0);
+        assert!(!xdp_on_lo(&container).contains("xdp"));
+        container.inside(&["umount", "/run/bpfboot"]).exits(0);
+
         container.on_host(&[binary().to_str().unwrap(), "undo"]).exits(0);
         assert_ne!(fs::metadata(&path).unwrap().dev(), root.dev(), "it is not mounted any more");
     });
