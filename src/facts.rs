@@ -15,6 +15,8 @@ pub const CAP_SYS_RESOURCE: u32 = 24;
 
 /// PROC_PID_INIT_INO of include/linux/proc_ns.h: the initial PID namespace has this inode on every kernel.
 const INITIAL_PID_NS: u64 = 0xefff_fffc;
+/// PROC_USER_INIT_INO, the same of user namespaces.
+const INITIAL_USER_NS: u64 = 0xefff_fffd;
 
 /// What the plan needs to know of the machine.
 #[derive(Clone, Debug)]
@@ -28,6 +30,9 @@ pub struct Facts {
     pub capabilities: u64,
     /// How far the kernel is locked down.
     pub lockdown: Lockdown,
+    /// Whether our capabilities are those of the machine, and not of a user namespace alone; true when /proc does not
+    /// tell.
+    pub initial_userns: bool,
     /// Whether we are in the initial network namespace; `None` when /proc does not tell.
     pub initial_netns: Option<bool>,
     /// Whether we are in the mount namespace of PID 1; `None` when /proc does not tell.
@@ -70,6 +75,7 @@ impl Facts {
                 .and_then(|set| u64::from_str_radix(set, 16).ok())
                 .unwrap_or(u64::MAX),
             lockdown: lockdown(),
+            initial_userns: initial_userns(),
             initial_netns: initial_netns(),
             initial_mntns: same_ns_as_init("mnt").or_else(shares_mounts_with_init),
             btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
@@ -160,6 +166,11 @@ fn level(word: &str) -> Lockdown {
 /// Whether this process is in the initial PID namespace, and so in no container that has one of its own.
 pub fn initial_pidns() -> bool {
     ns_inode("/proc/self/ns/pid") == Some(INITIAL_PID_NS)
+}
+
+/// Whether this process is in the initial user namespace; true when /proc does not tell.
+pub fn initial_userns() -> bool {
+    ns_inode("/proc/self/ns/user").is_none_or(|inode| inode == INITIAL_USER_NS)
 }
 
 fn ns_inode(path: &str) -> Option<u64> {

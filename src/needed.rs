@@ -75,7 +75,7 @@ impl Needed {
                     add(&mut users, &name);
                 }
             }
-            if object.job.net_maps {
+            if object.job.net_maps() {
                 add(&mut nets, &format!("maps of {}", object.job.name));
             }
         }

@@ -5,7 +5,7 @@
 use crate::{
     act,
     bpf::{Blocked, BpfPlan},
-    config::{Config, FsKind, Goal, LimitKind, LimitWish, SysctlKey, SysctlWish, Table},
+    config::{Config, FsKind, Goal, LimitKind, LimitWish, MountWish, SysctlKey, SysctlWish, Table},
     facts::Facts,
     profiles::Profile,
     step::{Action, Must, Phase, Step, Undo, Verdict},
@@ -29,7 +29,19 @@ impl Plan {
     /// Makes the plan. `taken` is what earlier runs changed and can still take back: a key among it that is no longer
     /// configured goes back to its old value.
     pub fn new(config: &Config, facts: &Facts, taken: &[Undo], allow_untrusted: bool) -> Self {
+        let mut bpf = BpfPlan::new(config, facts, allow_untrusted);
+        let mut notes = config.notes.clone();
         let mut steps = mounts(config);
+        for step in &mut steps {
+            // Inside a user namespace it was mounted by the host, and what is delegated can be loaded.
+            if let Action::Mount(MountWish { delegate, delegation, .. }) = &mut step.action
+                && facts.initial_userns
+                && !delegate.as_os_str().is_empty()
+            {
+                *delegation = bpf.leave_to_others();
+                notes.push(format!("objects are left to the user namespace {}", delegate.display()));
+            }
+        }
         steps.extend(sysctls(config));
         steps.extend(knobs(config));
         steps.extend(limits(config));
@@ -42,10 +54,8 @@ impl Plan {
             steps.push((step, verdict));
         }
         await_mounts(&mut steps, facts);
-        let mut bpf = BpfPlan::new(config, facts, allow_untrusted);
         let blocked = bpf.blocked(facts);
         bpf.set_aside(facts);
-        let mut notes = config.notes.clone();
         notes.extend(vanishing(config, facts));
         Self { steps, bpf, blocked, notes }
     }

@@ -39,8 +39,10 @@ pub struct Shape {
     pub programs: Vec<ProgramShape>,
     /// Its maps by name, the sections of its globals among them.
     pub maps: Vec<String>,
-    /// Whether it has maps of sockets or devices, which the kernel makes only for CAP_NET_ADMIN.
-    pub net_maps: bool,
+    /// The types of its maps, inner ones too: one bit each, by BPF_MAP_TYPE_*.
+    pub map_types: u64,
+    /// Whether it has BTF.
+    pub typed: bool,
     /// Its global variables with their sizes in bytes.
     pub globals: Vec<(String, u64)>,
 }
@@ -116,9 +118,14 @@ pub fn look(bytes: &[u8]) -> Result<Shape, Fault> {
     let (header, endian) = header(bytes)?;
     let sections = header.sections(endian, bytes).map_err(damaged)?;
     let symbols = sections.symbols(endian, bytes, elf::SHT_SYMTAB).map_err(damaged)?;
-    let mut shape = Shape { programs: Vec::new(), maps: Vec::new(), net_maps: false, globals: Vec::new() };
     let btf = sections.section_by_name(endian, b".BTF").and_then(|(_, btf)| Types::read(btf.data(endian, bytes).ok()?));
-    shape.net_maps = btf.as_ref().is_some_and(declares_net_map);
+    let mut shape = Shape {
+        programs: Vec::new(),
+        maps: Vec::new(),
+        map_types: btf.as_ref().map_or(0, declared_map_types),
+        typed: btf.is_some(),
+        globals: Vec::new(),
+    };
     for symbol in symbols.iter() {
         let index = SectionIndex(usize::from(symbol.st_shndx(endian).0));
         let Ok(header) = sections.section(index) else { continue };
@@ -137,7 +144,7 @@ pub fn look(bytes: &[u8]) -> Result<Shape, Fault> {
             {
                 if section != ".maps" {
                     let data = header.data(endian, bytes).unwrap_or_default();
-                    shape.net_maps |= word(data, symbol.st_value(endian) as usize).is_some_and(is_net_map);
+                    shape.map_types |= word(data, symbol.st_value(endian) as usize).map_or(0, type_bit);
                 }
                 shape.maps.push(name.into_owned());
             }
@@ -152,6 +159,7 @@ pub fn look(bytes: &[u8]) -> Result<Shape, Fault> {
         let section = section_name(&sections, header, endian);
         if is_data(&section) && header.sh_size.get(endian) > 0 {
             shape.maps.push(section.into_owned());
+            shape.map_types |= type_bit(bpf_map_type::BPF_MAP_TYPE_ARRAY as u32);
         }
     }
     shape.maps.sort();
@@ -164,29 +172,42 @@ pub fn look(bytes: &[u8]) -> Result<Shape, Fault> {
 }
 
 /// What map_create() in kernel/bpf/syscall.c wants CAP_NET_ADMIN for.
-const NET_MAPS: [bpf_map_type; 5] = [
-    bpf_map_type::BPF_MAP_TYPE_SOCKMAP,
-    bpf_map_type::BPF_MAP_TYPE_SOCKHASH,
-    bpf_map_type::BPF_MAP_TYPE_DEVMAP,
-    bpf_map_type::BPF_MAP_TYPE_DEVMAP_HASH,
-    bpf_map_type::BPF_MAP_TYPE_XSKMAP,
-];
+pub const NET_MAPS: u64 = 1 << bpf_map_type::BPF_MAP_TYPE_SOCKMAP as u32
+    | 1 << bpf_map_type::BPF_MAP_TYPE_SOCKHASH as u32
+    | 1 << bpf_map_type::BPF_MAP_TYPE_DEVMAP as u32
+    | 1 << bpf_map_type::BPF_MAP_TYPE_DEVMAP_HASH as u32
+    | 1 << bpf_map_type::BPF_MAP_TYPE_XSKMAP as u32;
 
-fn is_net_map(map_type: u32) -> bool {
-    NET_MAPS.iter().any(|net| *net as u32 == map_type)
+fn type_bit(map_type: u32) -> u64 {
+    1u64.checked_shl(map_type).unwrap_or(0)
 }
 
-/// Whether .maps declares a map that only CAP_NET_ADMIN makes. `__uint(type, …)` is the length of an array.
-fn declares_net_map(types: &Types<'_>) -> bool {
-    let map_type = |var: usize| {
-        let mut members = types.members(types.follow(var + 8)?)?;
-        let member = members.find(|at| types.name(*at).as_deref() == Some("type"))?;
-        let pointer = types.follow(member + 4).filter(|at| types.kind(*at) == Some(kind::PTR))?;
-        let array = types.follow(pointer + 8).filter(|at| types.kind(*at) == Some(kind::ARRAY))?;
-        types.word(array + 20)
-    };
+/// The types of the maps that .maps declares.
+fn declared_map_types(types: &Types<'_>) -> u64 {
     let maps = types.section(".maps").map(|(_, entries)| entries);
-    maps.into_iter().flatten().any(|entry| map_type(entry.var).is_some_and(is_net_map))
+    maps.into_iter().flatten().fold(0, |all, entry| all | map_types(types, types.follow(entry.var + 8), true))
+}
+
+/// The type of the map that a structure declares, and that of the maps which it holds. `__uint(type, …)` is the length
+/// of an array, `__array(values, …)` an array of pointers to such a structure.
+fn map_types(types: &Types<'_>, map: Option<usize>, outer: bool) -> u64 {
+    let Some(members) = map.and_then(|map| types.members(map)) else { return 0 };
+    let of_kind = |field: usize, kind: u32| types.follow(field).filter(|at| types.kind(*at) == Some(kind));
+    let mut all = 0;
+    for member in members {
+        match types.name(member).as_deref() {
+            Some("type") => {
+                let array = of_kind(member + 4, kind::PTR).and_then(|pointer| of_kind(pointer + 8, kind::ARRAY));
+                all |= array.and_then(|array| types.word(array + 20)).map_or(0, type_bit);
+            }
+            Some("values") if outer => {
+                let pointer = of_kind(member + 4, kind::ARRAY).and_then(|array| of_kind(array + 12, kind::PTR));
+                all |= map_types(types, pointer.and_then(|pointer| types.follow(pointer + 8)), false);
+            }
+            _ => {}
+        }
+    }
+    all
 }
 
 pub(super) fn section_name<'a>(

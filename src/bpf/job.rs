@@ -44,8 +44,10 @@ pub struct Job {
     pub maps: Maps,
     /// What its maps of maps hold, as its source declares.
     pub inner_maps: Slots,
-    /// Whether making its maps takes CAP_NET_ADMIN.
-    pub net_maps: bool,
+    /// The types of its maps: one bit each.
+    pub map_types: u64,
+    /// Whether it has BTF for the kernel.
+    pub typed: bool,
     /// Values of globals, as wide as the object has them.
     pub globals: Vec<(String, Vec<u8>)>,
     /// The programs to load, in the order of the file.
@@ -175,7 +177,8 @@ impl Job {
             btf,
             maps,
             inner_maps: values.maps,
-            net_maps: shape.net_maps,
+            map_types: shape.map_types,
+            typed: shape.typed,
             globals: globals(wish, &shape)?,
             programs,
             xdp,
@@ -191,6 +194,11 @@ impl Job {
         let mut sha = Sha(Sha256::new_with_prefix(self.bytes.sha256));
         (self.btf.as_ref().map(|btf| &btf.path), &self.maps, &self.globals, &self.programs).hash(&mut sha);
         hex(&sha.0.finalize())
+    }
+
+    /// Whether it has maps of sockets or devices, which the kernel makes only for CAP_NET_ADMIN.
+    pub const fn net_maps(&self) -> bool {
+        self.map_types & elf::NET_MAPS != 0
     }
 
     /// The hash of the file, as people compare it.

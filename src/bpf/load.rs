@@ -141,6 +141,7 @@ fn load_one(load: &Load<'_, '_>, btf: &KernelBtf<'_>, log: &mut Vec<u8>) -> Resu
         license: &program.license,
         kernel_version: program.kernel_version.unwrap_or_else(|| KernelVersion::running().code()),
         attach_btf_id,
+        token: btf.outside.token(),
         btf: opened.btf.as_ref().map(|btf| (btf.as_fd(), functions(function), lines(function))),
     };
     verify(&new, job.kind, log)
@@ -187,7 +188,7 @@ fn verify(new: &NewProgram<'_>, kind: Kind, log: &mut Vec<u8>) -> Result<OwnedFd
 }
 
 /// The kernel's numbers for a section: program type, expected attach type, flags.
-fn kernel_type(section: &ProgramSection, written: &str) -> (P, u32, u32) {
+pub(super) fn kernel_type(section: &ProgramSection, written: &str) -> (P, u32, u32) {
     use ProgramSection as S;
     let flag = |on: bool, flag: u32| if on { flag } else { 0 };
     let plain = |kind| (kind, 0, 0);

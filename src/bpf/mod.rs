@@ -11,6 +11,7 @@ mod child;
 mod choice;
 mod commit;
 mod crew;
+mod delegate;
 mod elf;
 mod entries;
 mod fault;

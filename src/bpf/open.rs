@@ -4,7 +4,7 @@ use std::{
     cmp::Reverse,
     collections::{HashMap, HashSet},
     fs, mem,
-    os::fd::{AsFd, AsRawFd, OwnedFd, RawFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
     path::Path,
     sync::OnceLock,
 };
@@ -94,7 +94,7 @@ const MAPS_EACH: usize = 4;
 /// What [`of_parse`], [`of_relocation`], [`fate`] and [`entries`] say.
 pub fn open(job: &Job, store: &Store, machine: Machine, kernel_btf: &KernelBtf<'_>) -> Result<Opened, Fault> {
     let mut object = read(job)?;
-    let btf = type_info(&mut object)?.and_then(|btf| load_btf(&btf).ok());
+    let btf = type_info(&mut object)?.and_then(|btf| load_btf(&btf, kernel_btf.outside.token()).ok());
     relocate_types(job, &mut object, kernel_btf)?;
     let mut defined: Vec<(String, aya_obj::Map)> = mem::take(&mut object.maps).into_iter().collect();
     // Maps of maps last: the kernel wants to see a map like the ones they will hold. The largest first, since nobody is to
@@ -240,7 +240,7 @@ fn make(
         (fd, identity)
     } else {
         outside.room.take(layout, machine).map_err(of_map)?;
-        let fd = create(name, map, layout, machine, btf)?;
+        let fd = create(name, map, layout, machine, btf, outside.token())?;
         fill_globals(&fd, map).map_err(of_map)?;
         bpf::pin(fd.as_fd(), &stage).map_err(|e| of_map(super::fault::of_pin(&e, &stage)))?;
         let identity = bpf::map_identity(fd.as_fd()).map_err(|e| of_map(Fault::io(Cause::Map, "look at it", &e)))?;
@@ -281,15 +281,15 @@ fn create(
     layout: Layout,
     machine: Machine,
     btf: Option<&OwnedFd>,
+    token: Option<BorrowedFd<'_>>,
 ) -> Result<OwnedFd, Fault> {
     let fault = |e: &std::io::Error| of_new_map(name, e, layout);
     let inner = map.inner().map(|inner| {
         let layout = Layout::wanted(&inner, &MapWish::default(), machine);
-        create_map(&new_map(name, &inner, layout, None)).map_err(|e| of_new_map(name, &e, layout))
+        create_map(&NewMap { token, ..new_map(name, &inner, layout, None) }).map_err(|e| of_new_map(name, &e, layout))
     });
     let inner = inner.transpose()?;
-    let mut new = new_map(name, map, layout, btf);
-    new.inner = inner.as_ref().map(AsFd::as_fd);
+    let new = NewMap { inner: inner.as_ref().map(AsFd::as_fd), token, ..new_map(name, map, layout, btf) };
     create_map(&new).or_else(|first| without_types(new, first)).map_err(|e| fault(&e))
 }
 
@@ -318,6 +318,7 @@ fn new_map<'a>(name: &'a str, map: &aya_obj::Map, layout: Layout, btf: Option<&'
         extra: map.map_extra(),
         btf: btf.zip(types).map(|(fd, (key, value))| (fd.as_fd(), key, value)),
         inner: None,
+        token: None,
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    attach,
+    attach, delegate,
     generation::{exists, make_dir, unseen},
     job::Job,
     open::{identity_of, is_replaced},
@@ -22,7 +22,7 @@ use super::{
 use crate::{
     config::{AttachWish, PinName},
     error::{Cause, Fault},
-    facts::KernelVersion,
+    facts::{self, KernelVersion},
     sys::{
         bpf::{self, LinkIdentity, MapIdentity},
         confine, cpu, file,
@@ -42,6 +42,7 @@ pub struct Outside {
     maps: Vec<(PathBuf, PinnedMap)>,
     programs: Vec<(PathBuf, OwnedFd)>,
     links: Vec<(PathBuf, LinkIdentity)>,
+    token: Option<OwnedFd>,
     /// The memory that maps may take.
     pub room: Room,
     /// What confines this process besides its capabilities: `landlock seccomp`.
@@ -52,7 +53,8 @@ impl Outside {
     /// Opens all that the plan needs, and closes the way to the rest. Where the kernel lacks a wall, the others stand.
     ///
     /// # Errors
-    /// A [`Cause::Pin`] fault: the stage cannot be made, or what is live cannot be looked at.
+    /// A [`Cause::Pin`] fault: the stage cannot be made, or what is live cannot be looked at; and what
+    /// [`delegate::token`] says.
     pub fn gather(plan: &BpfPlan) -> Result<Self, Fault> {
         let mut outside = Self { room: Room::of_cgroup(), ..Self::default() };
         // Both remember what they have read once.
@@ -91,6 +93,9 @@ impl Outside {
             for link in record.links.iter().filter(|link| link.target.starts_with("xdp ")) {
                 outside.take_link(plan, name, &link.name)?;
             }
+        }
+        if plan.loads().next().is_some() && !facts::initial_userns() {
+            outside.token = Some(delegate::token(plan)?);
         }
         let landlock = confine::paths(stage.path(), has_live.then(|| live.path())).is_ok();
         let seccomp = confine::calls().is_ok();
@@ -173,6 +178,11 @@ impl Outside {
         let Some(taken) = find(&self.maps, live) else { return Ok(None) };
         let (fd, identity) = taken.as_ref().map_err(Clone::clone)?;
         Ok(Some((fd.as_fd(), *identity)))
+    }
+
+    /// What stands for the capabilities of a user namespace; none in the initial one, where they count by themselves.
+    pub fn token(&self) -> Option<BorrowedFd<'_>> {
+        self.token.as_ref().map(AsFd::as_fd)
     }
 
     /// A program of the live generation that gets a new link.

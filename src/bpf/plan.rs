@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{
     choice::Refused,
+    delegate::{self, Delegation},
     generation::exists,
     job::{Job, ProgramJob, XdpJob},
     kind::{self, Kind},
@@ -149,6 +150,17 @@ impl BpfPlan {
         self.carry.extend(live.filter(|name| exists(&self.store.live().object(name)) != Ok(false)));
     }
 
+    /// Leaves the objects and what is live to a user namespace, and gives what its bpffs must delegate: mount options.
+    pub fn leave_to_others(&mut self) -> String {
+        let delegation = match self.objects.is_empty() {
+            true => String::new(),
+            false => Delegation::of(self, false).to_string(),
+        };
+        self.objects.clear();
+        self.carry.append(&mut self.retire);
+        delegation
+    }
+
     /// Whether the configuration requires a file that is none.
     pub fn is_bad_input(&self) -> bool {
         self.broken.iter().any(|object| object.unread && !object.optional)
@@ -205,7 +217,7 @@ impl BpfPlan {
     }
 
     /// The objects that will be loaded.
-    fn loads(&self) -> impl Iterator<Item = &ObjectPlan> {
+    pub(super) fn loads(&self) -> impl Iterator<Item = &ObjectPlan> {
         self.objects.iter().filter(|object| matches!(object.found.how, How::Load(_)))
     }
 
@@ -222,7 +234,7 @@ impl BpfPlan {
             bpf: self.loads().next().is_some(),
             // Without it the verifier also walks the paths that only speculation takes, and refuses loops (section D).
             perfmon: !kinds.is_empty(),
-            net_admin: any(&Kind::needs_net_admin) || self.loads().any(|object| object.job.net_maps),
+            net_admin: any(&Kind::needs_net_admin) || self.loads().any(|object| object.job.net_maps()),
             sys_admin: patched || any(&|kind| matches!(kind, Kind::Uprobe | Kind::Uretprobe)),
             dac_override: false,
             before_5_8: facts.needs_sys_admin_for_bpf(),
@@ -278,11 +290,15 @@ impl BpfPlan {
 
     fn unprivileged(&self, facts: &Facts) -> Option<Blocked> {
         let object = self.loads().next()?;
-        let fault = privilege::suffices(self.needs(facts)).err()?;
+        let fault = match privilege::suffices(self.needs(facts)) {
+            Err(fault) => fault.about("loading needs more than this process holds"),
+            Ok(()) if facts.initial_userns => return None,
+            Ok(()) => delegate::suffices(self).err()?,
+        };
         Some(Blocked {
             id: format!("object {}", object.job.name),
             optional: self.objects.iter().all(|object| object.job.optional),
-            fault: fault.about("loading needs more than this process holds"),
+            fault,
         })
     }
 }
@@ -318,6 +334,12 @@ fn impossible(program: &ProgramJob, job: &Job, facts: &Facts) -> Option<Fault> {
     if !program.attach.is_empty() && kind.uses_perf_link() && !facts.perf_links() {
         return refuse(
             format!("a {word} link cannot outlive bpfboot on Linux {release}: it can be pinned only since 5.15"),
+            "use raw_tp, tp_btf or fentry, attach = false to only pin it, or optional = true",
+        );
+    }
+    if !program.attach.is_empty() && kind.uses_perf_link() && !facts.initial_userns && perf_event_paranoid() > 0 {
+        return refuse(
+            format!("{word} programs attach by perf, for which no capability of a user namespace counts"),
             "use raw_tp, tp_btf or fentry, attach = false to only pin it, or optional = true",
         );
     }

@@ -166,6 +166,10 @@ pub struct MountWish {
     pub uid: Option<u32>,
     /// The group of its root; only bpffs.
     pub gid: Option<u32>,
+    /// The file of the user namespace that it is mounted for, empty for ours; only bpffs.
+    pub delegate: PathBuf,
+    /// What it delegates there, as mount options; the plan knows.
+    pub delegation: String,
     /// Failure degrades instead of failing.
     pub optional: bool,
     /// Absence from this kernel is a note.

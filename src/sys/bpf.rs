@@ -12,6 +12,9 @@ use std::{
 };
 
 use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_link_info, bpf_link_type, bpf_map_info, bpf_prog_info};
+use rustix::fs::{Mode, OFlags};
+
+use super::link::own;
 
 /// bpf(2). `attr` must be filled for `cmd`.
 #[allow(unsafe_code, reason = "bpf(2) has no wrapper")]
@@ -28,7 +31,7 @@ pub(super) fn zeroed<T>() -> T {
     unsafe { mem::zeroed() }
 }
 
-fn c_path(path: &Path) -> io::Result<CString> {
+pub(super) fn c_path(path: &Path) -> io::Result<CString> {
     CString::new(path.as_os_str().as_bytes()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))
 }
 
@@ -56,6 +59,28 @@ pub fn pin(fd: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     attr.__bindgen_anon_4.pathname = path.as_ptr() as u64;
     attr.__bindgen_anon_4.bpf_fd = fd.as_raw_fd() as u32;
     bpf(bpf_cmd::BPF_OBJ_PIN, &mut attr).map(drop)
+}
+
+/// Makes a token of a bpffs that belongs to our user namespace, by its root (BPF_TOKEN_CREATE, 6.9).
+///
+/// # Errors
+/// ENOENT: it delegates nothing; EPERM: it belongs to another user namespace, or without CAP_BPF in ours; EINVAL before
+/// 6.9; EOPNOTSUPP in the initial user namespace.
+pub fn create_token(root: &Path) -> io::Result<OwnedFd> {
+    let how = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(root, how, Mode::empty())?;
+    let mut attr: bpf_attr = zeroed();
+    attr.token_create.bpffs_fd = root.as_raw_fd() as u32;
+    own(bpf(bpf_cmd::BPF_TOKEN_CREATE, &mut attr)?)
+}
+
+/// What a token allows, one line each: `allowed_maps:\t0x4`.
+///
+/// # Errors
+/// Without /proc.
+pub fn token_info(token: &OwnedFd) -> io::Result<String> {
+    let path = format!("/proc/self/fdinfo/{}", token.as_raw_fd());
+    super::file::text(&path)
 }
 
 /// What kind of thing a BPF descriptor stands for.

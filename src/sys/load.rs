@@ -6,7 +6,7 @@ use std::{
     os::fd::{AsRawFd, BorrowedFd, OwnedFd},
 };
 
-use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_insn};
+use aya_obj::generated::{BPF_F_TOKEN_FD, bpf_attr, bpf_cmd, bpf_insn};
 
 use super::{
     bpf::{bpf, zeroed},
@@ -46,6 +46,8 @@ pub struct NewMap<'a> {
     pub btf: Option<(BorrowedFd<'a>, u32, u32)>,
     /// For a map of maps: a map like the ones it will hold.
     pub inner: Option<BorrowedFd<'a>>,
+    /// A token, in a user namespace.
+    pub token: Option<BorrowedFd<'a>>,
 }
 
 /// Creates a map (BPF_MAP_CREATE).
@@ -67,6 +69,10 @@ pub fn create_map(map: &NewMap<'_>) -> io::Result<OwnedFd> {
         fields.btf_key_type_id = key;
         fields.btf_value_type_id = value;
     }
+    if let Some(token) = map.token {
+        fields.map_flags |= BPF_F_TOKEN_FD;
+        fields.map_token_fd = token.as_raw_fd();
+    }
     name_into(&mut fields.map_name, map.name);
     own(bpf(bpf_cmd::BPF_MAP_CREATE, &mut attr)?)
 }
@@ -87,14 +93,18 @@ pub fn freeze_map(map: BorrowedFd<'_>) -> io::Result<()> {
     bpf(bpf_cmd::BPF_MAP_FREEZE, &mut attr).map(drop)
 }
 
-/// Gives the kernel an object's BTF (BPF_BTF_LOAD, 4.18).
+/// Gives the kernel an object's BTF (BPF_BTF_LOAD, 4.18), in a user namespace with a token.
 ///
 /// # Errors
 /// EINVAL for BTF of a newer kind than this kernel knows.
-pub fn load_btf(btf: &[u8]) -> io::Result<OwnedFd> {
+pub fn load_btf(btf: &[u8], token: Option<BorrowedFd<'_>>) -> io::Result<OwnedFd> {
     let mut attr: bpf_attr = zeroed();
     attr.__bindgen_anon_7.btf = btf.as_ptr() as u64;
     attr.__bindgen_anon_7.btf_size = btf.len() as u32;
+    if let Some(token) = token {
+        attr.__bindgen_anon_7.btf_flags = BPF_F_TOKEN_FD;
+        attr.__bindgen_anon_7.btf_token_fd = token.as_raw_fd();
+    }
     own(bpf(bpf_cmd::BPF_BTF_LOAD, &mut attr)?)
 }
 
@@ -117,6 +127,8 @@ pub struct NewProgram<'a> {
     pub kernel_version: u32,
     /// The BTF id of what it attaches to, 0 for kinds that name their target later.
     pub attach_btf_id: u32,
+    /// A token, in a user namespace.
+    pub token: Option<BorrowedFd<'a>>,
     /// The object's BTF, and which functions and lines the instructions belong to.
     pub btf: Option<(BorrowedFd<'a>, Records, Records)>,
 }
@@ -151,6 +163,10 @@ pub fn load_program(program: &NewProgram<'_>, log: &mut [u8]) -> io::Result<Owne
     fields.license = program.license.as_ptr() as u64;
     fields.kern_version = program.kernel_version;
     fields.attach_btf_id = program.attach_btf_id;
+    if let Some(token) = program.token {
+        fields.prog_flags |= BPF_F_TOKEN_FD;
+        fields.prog_token_fd = token.as_raw_fd();
+    }
     name_into(&mut fields.prog_name, program.name);
     if let Some((btf, functions, lines)) = &program.btf {
         fields.prog_btf_fd = btf.as_raw_fd() as u32;

@@ -104,6 +104,21 @@ pub fn fork() -> io::Result<Side> {
     }
 }
 
+/// Forks a process that shares our descriptors: what it opens is ours. It may close none, and must end by [`exit_now`].
+///
+/// # Errors
+/// As [`fork`], whose condition it has.
+#[allow(unsafe_code, reason = "clone(2) without a stack, which is a fork")]
+pub fn fork_with_descriptors() -> io::Result<Side> {
+    let flags = libc::CLONE_FILES | libc::SIGCHLD;
+    // SAFETY: as `fork`; the child has its own copy of the memory, and goes on where it was on the stack.
+    match unsafe { libc::syscall(libc::SYS_clone, flags, 0usize, 0usize, 0usize, 0usize) } {
+        0 => Ok(Side::Child),
+        pid if pid > 0 => Ok(Side::Parent(Child { pid: Pid::from_raw(pid as i32) })),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Ends this process without running destructors: what the child leaves pinned stays, the rest the kernel frees.
 #[allow(unsafe_code, reason = "_exit")]
 pub fn exit_now(code: i32) -> ! {

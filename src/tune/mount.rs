@@ -56,7 +56,14 @@ fn surveyed(wish: &MountWish, at: &Path, facts: &Facts) -> Result<Verdict, Fault
             )
             .mend("systemd: ReadWritePaths=/sys/fs/bpf, or ProtectKernelTunables=no; container: mount it without ro"));
         }
+        if !wish.delegation.is_empty() && !delegates() {
+            return Err(Fault::new(Cause::Mount, format!("the {name} on {} delegates nothing", at.display()))
+                .mend(format!("umount {}, or: nsenter --mount=/proc/PID/ns/mnt bpfboot apply", at.display())));
+        }
         return Ok(Verdict::Already { is: state(wish, at) });
+    }
+    if !wish.delegation.is_empty() && facts.older_than(6, 9) {
+        return Err(Fault::new(Cause::Kernel, format!("Linux {} cannot delegate: 6.9 can", facts.release)));
     }
     if in_kernel(wish.fs) == Some(false) {
         return Err(Fault::os(Cause::Kernel, format!("this kernel has no {name}"), libc::ENODEV));
@@ -64,6 +71,13 @@ fn surveyed(wish: &MountWish, at: &Path, facts: &Facts) -> Result<Verdict, Fault
     check_place(at)?;
     tune::needs(facts, &format!("mount {name}"), CAP_SYS_ADMIN)?;
     Ok(Verdict::Change { was: Some("not mounted".into()), now: format!("mounted{}", asked(wish)) })
+}
+
+/// Whether the bpffs in its usual place delegates anything.
+fn delegates() -> bool {
+    let mounts = file::text("/proc/thread-self/mountinfo").unwrap_or_default();
+    let last = mounts.lines().rfind(|line| line.contains(" /sys/fs/bpf "));
+    last.is_none_or(|line| line.contains("delegate_"))
 }
 
 /// A directory in sysfs cannot be made: the kernel makes it together with the file system.
@@ -114,6 +128,9 @@ fn asked(wish: &MountWish) -> String {
             text.push_str(&format!(" {name} {id}"));
         }
     }
+    if !wish.delegation.is_empty() {
+        text.push_str(&format!(" for {} with {}", wish.delegate.display(), wish.delegation));
+    }
     text
 }
 
@@ -132,12 +149,16 @@ fn mount_at(wish: &MountWish, at: &Path) -> Result<(String, String), Fault> {
     let shown = at.display();
     // Set at once, so that there is no moment in which others may enter; bpffs ignores options it does not know.
     let options = wish.mode.map(|mode| format!("mode={mode:04o}")).unwrap_or_default();
-    sys_mount::mount(wish.fs.name(), at, &options).map_err(|error| match errno(&error) {
+    let mounted = match wish.delegation.is_empty() {
+        true => sys_mount::mount(wish.fs.name(), at, &options),
+        false => sys_mount::mount_for(&wish.delegate, at, &format!("{},{options}", wish.delegation)),
+    };
+    mounted.map_err(|error| match errno(&error) {
         // The capability is there, or the survey would have said so: a seccomp filter, a user namespace or an LSM.
-        libc::EPERM => Fault::io(Cause::Privilege, format!("mount on {shown}"), &error)
+        libc::EPERM if wish.delegation.is_empty() => Fault::io(Cause::Privilege, format!("mount on {shown}"), &error)
             .mend("let somebody mount it before: systemctl start sys-kernel-tracing.mount, sys-kernel-debug.mount"),
         libc::ENODEV => Fault::io(Cause::Kernel, format!("this kernel has no {}", wish.fs.name()), &error),
-        _ => Fault::io(Cause::Mount, format!("mount on {shown}"), &error),
+        _ => Fault::io(Cause::Mount, format!("mount on {shown}{}", asked(wish)), &error),
     })?;
     if let Err(fault) = finish(wish, at) {
         return Err(match sys_mount::unmount(at) {

@@ -138,3 +138,20 @@ fn row_57_without_rename_exchange_a_kill_between_the_renames_is_repaired() {
         }
     });
 }
+
+#[test]
+fn a_user_namespace_is_told_what_this_kernel_can_delegate() {
+    guest(|s, kernel| {
+        let config = s.config("edge.toml", "[object.edge]\npath = \"builtin:edge\"\n");
+        let mut command = Command::new("unshare");
+        command.args(["-U", "-r"]).arg(binary()).args(["--json", "-c", config.to_str().unwrap(), "apply"]);
+        let report = Report::of(run(&mut command)).exits(1);
+        let (cause, text) = report.fault("object edge");
+        match kernel {
+            Kernel::V6_12 | Kernel::New => {
+                assert!(cause == "privilege" && text.contains("belongs to another user namespace [EPERM]"), "{text}");
+            }
+            _ => assert!(cause == "kernel" && text.contains("cannot delegate before Linux 6.9"), "{text}"),
+        }
+    });
+}

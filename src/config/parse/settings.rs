@@ -19,7 +19,7 @@ pub const LIMIT_KEYS: &str = "memlock, nofile";
 /// The keys of `[mounts]`.
 pub const MOUNT_KEYS: &str = "bpffs, tracefs, debugfs";
 /// The options of `mounts.bpffs`.
-pub const BPFFS_KEYS: &str = "mode, uid, gid, optional, if-available";
+pub const BPFFS_KEYS: &str = "mode, uid, gid, delegate, optional, if-available";
 /// The options of the other mounts.
 pub const FS_KEYS: &str = "optional, if-available";
 /// The keys of `[bpf]`.
@@ -91,7 +91,17 @@ pub fn mounts(reader: &mut Reader<'_>, item: Item<'_>) {
 }
 
 fn bare_mount(fs: FsKind) -> MountWish {
-    MountWish { fs, mode: None, uid: None, gid: None, optional: false, if_available: false, origin: String::new() }
+    MountWish {
+        fs,
+        mode: None,
+        uid: None,
+        gid: None,
+        delegate: PathBuf::new(),
+        delegation: String::new(),
+        optional: false,
+        if_available: false,
+        origin: String::new(),
+    }
 }
 
 fn mount(reader: &mut Reader<'_>, item: Item<'_>, fs: FsKind) -> MountWish {
@@ -103,6 +113,7 @@ fn mount(reader: &mut Reader<'_>, item: Item<'_>, fs: FsKind) -> MountWish {
             "mode" if fs == FsKind::Bpf => wish.mode = mode(reader, item),
             "uid" if fs == FsKind::Bpf => wish.uid = id(reader, item),
             "gid" if fs == FsKind::Bpf => wish.gid = id(reader, item),
+            "delegate" if fs == FsKind::Bpf => wish.delegate = reader.parsed(item, absolute_path).unwrap_or_default(),
             _ if fs == FsKind::Bpf => reader.unknown(item, BPFFS_KEYS),
             _ => reader.unknown(item, FS_KEYS),
         }

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 //! In a mount namespace of the test's own thread; skipped without the right to make one.
 
-use std::os::unix::fs::PermissionsExt;
+use std::{os::unix::fs::PermissionsExt, path::PathBuf};
 
 use nix::{
     mount::{MsFlags, mount},
@@ -16,6 +16,8 @@ fn wish(fs: FsKind) -> MountWish {
         mode: Some(0o700),
         uid: Some(0),
         gid: Some(7),
+        delegate: PathBuf::new(),
+        delegation: String::new(),
         optional: false,
         if_available: false,
         origin: String::new(),
