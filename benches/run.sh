@@ -26,18 +26,8 @@ cp target/ebpf/{edge,trace}.bpf.o $work
 cc -O2 -static benches/mark.c -o $work/mark
 as='--reuid 1234 --regid 1234 --clear-groups'
 become='[run]\nuser = 1234\ngroup = 1234\ngroups = []\n'
-keys=(net/core/optmem_max=131072 net/core/somaxconn=8192 net/ipv4/tcp_max_syn_backlog=8192
-    net/ipv4/udp_rmem_min=8192 net/ipv4/udp_wmem_min=8192 net/ipv4/tcp_max_tw_buckets=65536)
-{
-    printf '[limits]\nmemlock = "auto"\n[mounts]\nbpffs = true\ntracefs = true\n[sysctl]\n'
-    for key in "${keys[@]}"; do
-        name=${key%=*}
-        printf '"%s" = %s\n' "${name//\//.}" "${key#*=}"
-        printf '%s = %s\n' "${name//\//.}" "${key#*=}" >>$work/peer.conf
-    done
-    printf '[object.%s]\npath = "builtin:%s"\n' edge edge trace trace
-    printf "$become"
-} >$work/all.toml
+. benches/common
+printf "$become" >>$work/all.toml
 printf "$become" >$work/nothing.toml
 
 # timed COMMAND...: the microseconds from its exec to that of the mark that it ends in.
@@ -47,15 +37,6 @@ timed() {
     mapfile -t marks < <(sed -n 's/^mark //p' $work/said)
     ((code == 0 && ${#marks[@]} == 2)) || { printf '%s: exit code %s\n' "$*" $code && cat $work/said; } >&2
     took=$((marks[1] - marks[0]))
-}
-
-clean() {
-    $work/bpfboot undo >$work/said 2>&1 || die "bpfboot undo: $(<$work/said)"
-    find /sys/fs/bpf -mindepth 1 -type f ! -name '*.debug' -delete
-    find /sys/fs/bpf -mindepth 1 -type d -delete
-    rm -rf /run/bpfboot
-    for key in "${keys[@]}"; do echo $((${key#*=} / 2)) >"/proc/sys/${key%=*}"; done
-    sleep 0.05
 }
 
 declare -A us

@@ -29,23 +29,7 @@ cp target/ebpf/{edge,trace}.bpf.o $work
 clang -g -O2 -target bpf -I"/usr/include/$(cc -print-multiarch)" -c benches/slow.bpf.c -o $work/slow.bpf.o
 cc -O2 -static benches/stopwatch.c -o $work/stopwatch
 
-# Six keys, as many as the embedded default has, and of this network namespace only. All start at half their value.
-keys=(net/core/optmem_max=131072 net/core/somaxconn=8192 net/ipv4/tcp_max_syn_backlog=8192
-    net/ipv4/udp_rmem_min=8192 net/ipv4/udp_wmem_min=8192 net/ipv4/tcp_max_tw_buckets=65536)
-{
-    printf '[limits]\nmemlock = "auto"\n[mounts]\nbpffs = true\ntracefs = true\n[sysctl]\n'
-    for key in "${keys[@]}"; do
-        name=${key%=*}
-        printf '"%s" = %s\n' "${name//\//.}" "${key#*=}"
-        printf '%s = %s\n' "${name//\//.}" "${key#*=}" >>$work/peer.conf
-    done
-    printf '[object.%s]\npath = "builtin:%s"\n' edge edge trace trace
-} >$work/attached.toml
-# The same work as bpftool's, which attaches nothing and cannot choose: all programs, only pinned.
-{
-    cat $work/attached.toml
-    llvm-readelf -s target/ebpf/trace.bpf.o | awk '$4 == "FUNC" && $5 == "GLOBAL" && $8 !~ /^mem/ { print "programs." $8 " = { attach = false }" }'
-} >$work/all.toml
+. benches/common
 printf '[bpf]\ndeadline = "5m"\n[object.slow]\npath = "%s"\n' $work/slow.bpf.o >$work/slow.toml
 
 # --- The runs -----------------------------------------------------------------------------------
@@ -57,17 +41,6 @@ timed() {
     read -r took rss <$work/took
     ((code == 0)) || { printf '%s: exit code %s\n' "$*" $code && cat $work/said; } >&2
     return $code
-}
-
-# Back to the start. The kernel frees what was pinned some time later, one tracepoint after the other (70 ms each), and
-# lets nobody attach one meanwhile: not in the next run's time.
-clean() {
-    $work/bpfboot undo >$work/said 2>&1 || die "bpfboot undo: $(<$work/said)"
-    find /sys/fs/bpf -mindepth 1 -type f ! -name '*.debug' -delete
-    find /sys/fs/bpf -mindepth 1 -type d -delete
-    rm -rf /run/bpfboot
-    for key in "${keys[@]}"; do echo $((${key#*=} / 2)) >"/proc/sys/${key%=*}"; done
-    sleep 0.5
 }
 
 bpfboot() { timed $work/bpfboot --config "$work/$1.toml" apply; }
