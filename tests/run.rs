@@ -15,7 +15,7 @@ use std::{
 };
 
 use common::{Ran, Sandbox, Value, object, ok, ring::Ring, run, sandbox, wait_for};
-use nix::sys::signal::{SigHandler, Signal};
+use nix::sys::signal::Signal;
 
 const TRACE: &str = "[mounts]\ntracefs = true\n[object.trace]\npath = \"builtin:trace\"\n";
 const TTL: &str = "net.ipv4.ip_default_ttl";
@@ -62,12 +62,6 @@ fn every_exit_code_is_the_commands_own() {
 #[test]
 fn a_command_dies_of_its_signal() {
     sandbox(|s| {
-        // A shell starts what it runs in the background with both ignored, and so would we the command.
-        for signal in [Signal::SIGINT, Signal::SIGQUIT] {
-            // SAFETY: no handler is installed.
-            #[allow(unsafe_code, reason = "signal(2)")]
-            unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) }.unwrap();
-        }
         let harmless = ["CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "WINCH"];
         for signal in Signal::iterator().filter(|one| !harmless.contains(&&one.as_str()[3..])) {
             let ran = shell(s, "", &format!("kill -{} $$", signal as i32));

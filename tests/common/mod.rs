@@ -27,7 +27,7 @@ use std::{
 use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, unshare},
-    sys::signal::{Signal, killpg},
+    sys::signal::{SigHandler, Signal, killpg},
     unistd::Pid,
 };
 pub use serde_json::Value;
@@ -116,6 +116,12 @@ pub fn inside<T: Send>(new: CloneFlags, test: impl FnOnce(&Sandbox) -> T + Send)
 
 impl Sandbox {
     fn enter(new: CloneFlags) -> Self {
+        // A shell starts what it runs in the background with both ignored, and so would we what we start.
+        for signal in [Signal::SIGINT, Signal::SIGQUIT] {
+            // SAFETY: no handler is installed.
+            #[allow(unsafe_code, reason = "signal(2)")]
+            unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) }.unwrap();
+        }
         unshare(new).unwrap();
         mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
         mount_fs("bpf", "/sys/fs/bpf", "");
