@@ -10,7 +10,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for name in ["edge", "reads", "trace"] {
         let object = Path::new(&from).join(format!("{name}.bpf.o"));
         println!("cargo::rerun-if-changed={}", object.display());
-        let object = fs::read(object)?;
+        let object = fs::read(&object).map_err(|error| format!("{}: {error}; make objects", object.display()))?;
         fs::write(Path::new(&to).join(format!("{name}.lz4")), lz4_flex::block::compress_prepend_size(&object))?;
         fs::write(Path::new(&to).join(format!("{name}.sha256")), Sha256::digest(&object))?;
     }
