@@ -7,6 +7,7 @@ use std::{
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
     path::Path,
     sync::OnceLock,
+    time::{Duration, Instant},
 };
 
 use aya_obj::{
@@ -59,6 +60,8 @@ pub struct OpenedMap {
     pub identity: MapIdentity,
     /// `taken over with its contents`, `made anew, 5 entries copied`…; empty for a plain new one.
     pub note: String,
+    /// When it was begun, and how long it took.
+    pub made: (Instant, Duration),
 }
 
 /// The running kernel's BTF, parsed at most once and only when something needs it: 45 ms and 17 MB.
@@ -223,7 +226,7 @@ fn make(
     map: &aya_obj::Map,
     wish: &MapWish,
 ) -> Result<OpenedMap, Fault> {
-    let of_map = |fault: Fault| fault.about(format_args!("map {name}"));
+    let (start, of_map) = (Instant::now(), |fault: Fault| fault.about(format_args!("map {name}")));
     let pin = pin_name(name)?;
     let stage = store.stage().pin(&job.name, Shelf::Maps, &pin);
     let layout = Layout::wanted(map, wish, machine);
@@ -264,7 +267,7 @@ fn make(
         let separator = if note.is_empty() { "" } else { "; " };
         note = format!("{note}{separator}{} entries written", wish.entries.len());
     }
-    Ok(OpenedMap { name: pin, fd, identity, note })
+    Ok(OpenedMap { name: pin, fd, identity, note, made: (start, start.elapsed()) })
 }
 
 /// Whether a map is made anew whatever the live generation holds. A map of programs or maps that we fill: written in

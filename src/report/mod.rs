@@ -1,13 +1,17 @@
 //! What a run says: one line a step for people, one JSON document for machines, and the same document in /run.
 //!
 //! This file holds the types and knows no output. `people` words them, `printer` puts the words on stdout, `json`
-//! makes the document, `store` keeps it. Nothing in here looks at the kernel, and nothing in here can fail a run.
+//! makes the document, `store` keeps it, `read` reads it back, `picture` draws it. Nothing in here looks at the kernel, and nothing in here can fail a run.
 
+mod clock;
 mod event;
 mod json;
 mod people;
+mod picture;
 mod printer;
+mod read;
 mod store;
+mod value;
 
 use std::time::Duration;
 
@@ -17,11 +21,14 @@ use crate::{
     step::{Must, Outcome, Phase, Step, Verdict},
 };
 
+pub use clock::utc;
 pub use event::{KINDS, account, event, kind as event_kind};
 pub use json::{Object, document, list, quoted};
 pub use people::clean;
 pub(crate) use people::{headline, story, why};
+pub use picture::picture;
 pub use printer::{Color, Journal, Printer, Shape, complain, say, try_say};
+pub use read::read;
 pub use store::{Kept, PATH, store, store_again, store_open};
 
 /// What became of one step, or what a look at the kernel says of it.
@@ -77,6 +84,8 @@ pub struct Line {
     pub note: String,
     /// What went wrong.
     pub fault: Option<Fault>,
+    /// When it began, counted from the beginning of the run; `None` until it is said, and in a report of before 0.2.
+    pub at: Option<Duration>,
     /// How long it took; zero when nothing was measured.
     pub took: Duration,
     /// Named facts for machines, such as a program's id and tag.
@@ -95,6 +104,7 @@ impl Line {
             now: None,
             note: String::new(),
             fault: None,
+            at: None,
             took: Duration::ZERO,
             facts: Vec::new(),
         }
@@ -190,6 +200,8 @@ pub struct Report {
     pub sources: Vec<String>,
     /// `uname -r`.
     pub release: String,
+    /// When it began, as RFC 3339 has it: `2026-11-26T14:44:44.123Z`.
+    pub began: String,
     /// The whole run.
     pub took: Duration,
 }

@@ -235,7 +235,7 @@ pub fn stage(run: &mut Run, plan: &BpfPlan) -> Go {
         privilege::bound(keep);
         logger::open();
     };
-    let result = bpf::stage(plan, needs, &meanwhile, &mut |event| {
+    let result = bpf::stage(plan, needs, run.began, &meanwhile, &mut |event| {
         told.hear(event);
         if start.elapsed().as_secs() > 0 {
             run.progress(&format!("loading: program {} of {total}", told.begun));
@@ -299,11 +299,15 @@ fn finish(run: &mut Run, plan: &Plan, journal: &mut Journal, changes: &Changes) 
 
 /// Drops everything, and says what the kernel says of it.
 pub fn drop_privileges(run: &mut Run) {
-    let changed = run.changed();
+    let (changed, start) = (run.changed(), Instant::now());
     match privilege::drop_all() {
         Ok(now) => {
             let status = if changed { Status::Done } else { Status::Already };
-            run.say(Line { now: Some(now), ..Line::new("privileges", Phase::Drop, Must::Required, status) });
+            run.say(Line {
+                now: Some(now),
+                took: start.elapsed(),
+                ..Line::new("privileges", Phase::Drop, Must::Required, status)
+            });
         }
         Err(fault) => run.fail("privileges", Phase::Drop, Must::Optional, fault),
     }

@@ -2,7 +2,7 @@
 
 use std::{
     path::Path,
-    time::{Duration, Instant},
+    time::{Instant, SystemTime},
 };
 
 use crate::{
@@ -35,14 +35,16 @@ pub struct Run {
     pub locked: Option<Locked>,
     /// Capabilities that stay in the bounding set, one bit each.
     pub keep_bounded: u64,
+    /// When it began.
+    pub began: Instant,
+    clock: SystemTime,
     sources: Vec<String>,
-    start: Instant,
 }
 
 impl Run {
     /// Begins a run: looks at the machine.
     pub fn new(verb: &'static str, options: &Options, sources: &[String]) -> Self {
-        let start = Instant::now();
+        let (began, clock) = (Instant::now(), SystemTime::now());
         let mut journal = Journal::detect();
         // What goes to stdout is then the command's.
         let aside = verb == RUN;
@@ -59,8 +61,9 @@ impl Run {
             leftovers: Vec::new(),
             locked: None,
             keep_bounded: 0,
+            began,
+            clock,
             sources: sources.to_vec(),
-            start,
         }
     }
 
@@ -72,6 +75,12 @@ impl Run {
     /// Says a line.
     pub fn say(&mut self, line: Line) {
         self.printer.line(&line);
+        self.note(line);
+    }
+
+    /// Notes a line that ends now, unless it says when it began.
+    fn note(&mut self, mut line: Line) {
+        line.at.get_or_insert_with(|| self.began.elapsed().saturating_sub(line.took));
         self.lines.push(line);
     }
 
@@ -133,7 +142,7 @@ impl Run {
         line: Line,
         step: impl FnOnce() -> Result<(), Fault>,
     ) -> Result<bool, ()> {
-        self.lines.push(line);
+        self.note(line);
         let (printer, mut report, locked) = self.report(health, None);
         let mut document = report::document(&report);
         let (kept, mut file) = match keep {
@@ -167,9 +176,9 @@ impl Run {
     }
 
     fn report(self, health: Health, exit: Option<Exit>) -> (Printer, Report, Option<Locked>) {
-        let Self { verb, printer, facts, lines, notes, leftovers, locked, sources, start, .. } = self;
-        let took: Duration = start.elapsed();
-        (printer, Report { verb, health, exit, lines, notes, leftovers, sources, release: facts.release, took }, locked)
+        let Self { verb, printer, facts, lines, notes, leftovers, locked, sources, began, clock, .. } = self;
+        let (took, began, release) = (began.elapsed(), report::utc(clock), facts.release);
+        (printer, Report { verb, health, exit, lines, notes, leftovers, sources, release, began, took }, locked)
     }
 }
 

@@ -1,0 +1,405 @@
+//! The report as a picture (SVG 1.1): a row a step, and its time from left to right. For a browser: no script, no font
+//! of its own, and colours for light and dark.
+//!
+//! Nobody here can measure a text, so every text is monospaced, has room for so many columns, and is cut to fit.
+
+use std::{cmp::Reverse, fmt, time::Duration};
+
+use super::{
+    Line, Report, Status,
+    people::{clean, human, micros, put, story, tally},
+};
+use crate::{
+    health::Health,
+    step::{Must, Phase},
+};
+
+/// The whole width, in pixels like all that follows.
+const WIDTH: u32 = 1120;
+/// Left and right of everything.
+const MARGIN: u32 = 24;
+/// Where names begin, after the mark.
+const NAME: u32 = MARGIN + 20;
+/// The column of durations.
+const TOOK: u32 = 76;
+/// The height of a row.
+const ROW: u32 = 20;
+/// Columns of a name at most.
+const LONGEST: usize = 46;
+/// Columns of a row that tells a story.
+const STORY: usize = 144;
+/// Marks on the time axis at most.
+const TICKS: u64 = 7;
+
+/// Draws the run.
+///
+/// # Errors
+/// A step does not say when it began.
+pub fn picture(report: &Report) -> Result<String, String> {
+    let untimed = |line: &&Line| line.at.is_none();
+    if let Some(line) = report.lines.iter().find(untimed) {
+        return Err(format!("{}: at_us is missing: an earlier bpfboot wrote this report; draw a new run", line.id));
+    }
+    let end = report.lines.iter().map(|line| at(line) + line.took).chain([report.took]).max().unwrap_or_default();
+    let columns = report.lines.iter().map(|line| columns(&line.id)).max().unwrap_or(0).clamp(12, LONGEST);
+    // A column of 12 pixels takes 7.22 in DejaVu Sans Mono, and less in others.
+    let left = NAME + (columns as u32 * 73).div_ceil(10) + 16;
+    let mut drawing =
+        Drawing { out: String::new(), y: 0, columns, left, right: WIDTH - MARGIN - TOOK, end: micros(end).max(1) };
+    drawing.head(report);
+    let top = drawing.y;
+    drawing.axis();
+    drawing.overview(report);
+    for group in groups(report) {
+        drawing.group(&group);
+    }
+    let bottom = drawing.y + 6;
+    drawing.rest(report);
+    Ok(drawing.whole(report, top, bottom))
+}
+
+fn at(line: &Line) -> Duration {
+    line.at.unwrap_or_default()
+}
+
+/// Steps of one phase, or of taking back, in the order of time.
+struct Group<'a> {
+    word: &'static str,
+    lines: Vec<&'a Line>,
+    from: Duration,
+    to: Duration,
+}
+
+impl<'a> Group<'a> {
+    fn new(word: &'static str, mut lines: Vec<&'a Line>) -> Self {
+        // Of those that begin at once, the one that holds the others is the longest.
+        lines.sort_by_key(|line| (at(line), Reverse(line.took)));
+        let from = lines.iter().map(|line| at(line)).min().unwrap_or_default();
+        let to = lines.iter().map(|line| at(line) + line.took).max().unwrap_or_default();
+        Self { word, lines, from, to }
+    }
+}
+
+/// What is put back belongs to the phase it is taken out of, but happens when the run has failed.
+fn groups(report: &Report) -> Vec<Group<'_>> {
+    let undoing = report.lines.iter().position(|line| line.status == Status::Undone);
+    let (done, undone) = report.lines.split_at(undoing.unwrap_or(report.lines.len()));
+    let mut groups: Vec<Group<'_>> = Phase::ALL
+        .into_iter()
+        .map(|phase| Group::new(phase.word(), done.iter().filter(|line| line.phase == phase).collect()))
+        .collect();
+    groups.push(Group::new("undo", undone.iter().collect()));
+    groups.retain(|group| !group.lines.is_empty());
+    groups
+}
+
+/// How wide a text is in a monospaced font, about: what is not ASCII may be twice as wide.
+fn columns(text: &str) -> usize {
+    text.chars().map(|c| if c.is_ascii() { 1 } else { 2 }).sum()
+}
+
+/// A text of so many columns at most. What is left out is in its middle: names begin with their kind and end with what
+/// tells them apart.
+fn cut(text: &str, most: usize) -> String {
+    if columns(text) <= most {
+        return text.to_owned();
+    }
+    let (mut head, mut tail) = (String::new(), Vec::new());
+    let (mut chars, mut left) = (text.chars(), most.saturating_sub(2));
+    while let Some(c) = if tail.len() < head.chars().count() { chars.next_back() } else { chars.next() } {
+        let width = if c.is_ascii() { 1 } else { 2 };
+        if width > left {
+            break;
+        }
+        left -= width;
+        if tail.len() < head.chars().count() { tail.push(c) } else { head.push(c) }
+    }
+    head.push('…');
+    head.extend(tail.into_iter().rev());
+    head
+}
+
+/// The class of a mark and its bar.
+fn class(line: &Line) -> &'static str {
+    match (line.status, line.must) {
+        (Status::Failed, Must::Optional) => "degraded",
+        (Status::Failed, Must::BestEffort) => "ignored",
+        (status, _) => status.word(),
+    }
+}
+
+/// The class of the row of a line, and of a word for the whole run.
+const fn health_class(health: Health) -> &'static str {
+    match health {
+        Health::Healthy => "done",
+        Health::Degraded | Health::Drift => "degraded",
+        Health::Failed | Health::BadInput | Health::Dirty => "failed",
+    }
+}
+
+/// The shape of a mark, so that colours need not be told apart.
+const fn shape(status: Status) -> &'static str {
+    match status {
+        Status::Done => "M-4 0L-1 3L4 -3\" fill=\"none",
+        Status::Already => "M-3 -1.5H3M-3 2H3",
+        Status::Skipped => "M-3 0H3",
+        Status::Failed => "M-3.5 -3.5L3.5 3.5M3.5 -3.5L-3.5 3.5",
+        Status::Undone => "M4 0H-4L-1 -3M-4 0L-1 3\" fill=\"none",
+        Status::Planned => "M-3 -4L4 0L-3 4Z",
+        Status::Drift => "M0 -4L4 3H-4Z",
+    }
+}
+
+/// What a row says when it is pointed at.
+fn tip(line: &Line) -> String {
+    let mut tip = format!("{} {}\nat {}", line.status.word(), line.id, human(at(line)));
+    if line.took > Duration::ZERO {
+        put(&mut tip, format_args!(", took {}", human(line.took)));
+    }
+    let mut row = |name: &str, text: &str| {
+        if !text.is_empty() {
+            put(&mut tip, format_args!("\n{name}{text}"));
+        }
+    };
+    row("was: ", line.was.as_deref().unwrap_or_default());
+    row("now: ", line.now.as_deref().unwrap_or_default());
+    row("", &line.note);
+    if let Some(fault) = &line.fault {
+        row("", &fault.to_string());
+        row("mend: ", &fault.mend);
+    }
+    tip.lines().map(clean).collect::<Vec<_>>().join("\n")
+}
+
+/// A text where XML has a text or an attribute. What `clean` lets through and XML does not know is left out.
+struct Xml<'a>(&'a str);
+
+impl fmt::Display for Xml<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|c| match c {
+            '&' => f.write_str("&amp;"),
+            '<' => f.write_str("&lt;"),
+            '>' => f.write_str("&gt;"),
+            '"' => f.write_str("&quot;"),
+            '\u{fffe}' | '\u{ffff}' => Ok(()),
+            c => write!(f, "{c}"),
+        })
+    }
+}
+
+/// The picture so far, drawn from its top.
+struct Drawing {
+    out: String,
+    /// How far down.
+    y: u32,
+    /// Of names.
+    columns: usize,
+    /// Where the time begins.
+    left: u32,
+    /// Where it ends.
+    right: u32,
+    /// How long that is, in microseconds.
+    end: u64,
+}
+
+impl Drawing {
+    fn add(&mut self, text: fmt::Arguments<'_>) {
+        put(&mut self.out, text);
+        self.out.push('\n');
+    }
+
+    /// Where a time is, in tenths of a pixel.
+    fn x(&self, micros: u64) -> u64 {
+        let width = u128::from(self.right - self.left) * 10;
+        let x = u128::from(micros) * width / u128::from(self.end);
+        u64::from(self.left) * 10 + u64::try_from(x.min(width)).unwrap_or(0)
+    }
+
+    /// A bar from one time to another, wide enough to be seen.
+    fn bar(&mut self, class: &str, from: Duration, to: Duration, y: u32, height: u32) {
+        const LEAST: u64 = 25;
+        let (from, to, right) = (self.x(micros(from)), self.x(micros(to)), u64::from(self.right) * 10);
+        let from = from.min(right - LEAST);
+        let width = to.saturating_sub(from).max(LEAST);
+        let (x, x_rest, w, w_rest) = (from / 10, from % 10, width / 10, width % 10);
+        self.add(format_args!(
+            "<rect class=\"bar {class}\" x=\"{x}.{x_rest}\" y=\"{y}\" width=\"{w}.{w_rest}\" height=\"{height}\" rx=\"1\"/>"
+        ));
+    }
+
+    fn text(&mut self, class: &str, x: u32, y: u32, text: &str) {
+        self.add(format_args!("<text class=\"{class}\" x=\"{x}\" y=\"{y}\">{}</text>", Xml(text)));
+    }
+
+    fn head(&mut self, report: &Report) {
+        let (health, class, took) = (report.health.word(), health_class(report.health), human(report.took));
+        let verb = clean(report.verb);
+        self.add(format_args!(
+            "<text class=\"title\" x=\"{MARGIN}\" y=\"38\">bpfboot {}: <tspan class=\"say {class}\">{health}</tspan> in {took}</text>",
+            Xml(&verb)
+        ));
+        let about = format!("{}  ·  Linux {}  ·  {}", tally(&report.lines), report.release, report.began);
+        self.text("soft", MARGIN, 60, &cut(&clean(about.trim_end_matches([' ', '·'])), STORY));
+        self.y = 92;
+    }
+
+    fn axis(&mut self) {
+        let step = tick(self.end);
+        for nth in 0..=self.end / step {
+            let (time, x) = (nth * step, self.x(nth * step));
+            let label = match step {
+                0..1_000 => format!("{time} us"),
+                1_000..1_000_000 => format!("{} ms", time / 1_000),
+                _ => format!("{} s", time / 1_000_000),
+            };
+            let label = if nth == 0 { "0" } else { &label };
+            self.text("soft small mid", x.div_ceil(10) as u32, self.y, label);
+        }
+        self.y += 8;
+    }
+
+    /// All phases in one row, and what the loader did at once, side by side.
+    fn overview(&mut self, report: &Report) {
+        let groups = groups(report);
+        self.text("soft", NAME, self.y + 12, "phases");
+        for group in &groups {
+            let tip = format!("{}: {}", group.word, human(group.to.saturating_sub(group.from)));
+            self.add(format_args!("<g><title>{tip}</title>"));
+            self.bar("band", group.from, group.to, self.y + 2, 12);
+            self.add(format_args!("</g>"));
+        }
+        self.y += ROW;
+        let lanes =
+            lanes(groups.iter().filter(|group| group.word == Phase::Load.word()).flat_map(|group| &group.lines));
+        if lanes.len() > 1 {
+            let height = if lanes.len() > 8 { 4 } else { 8 };
+            self.text("soft", NAME, self.y + 10, &format!("loads, {} at once", lanes.len()));
+            for (nth, lane) in (0..).zip(&lanes) {
+                for line in lane {
+                    self.add(format_args!("<g><title>{}</title>", Xml(&tip(line))));
+                    self.bar(class(line), at(line), at(line) + line.took, self.y + 2 + nth * (height + 2), height);
+                    self.add(format_args!("</g>"));
+                }
+            }
+            self.y += (lanes.len() as u32 * (height + 2)).max(ROW - 6) + 6;
+        }
+    }
+
+    fn group(&mut self, group: &Group<'_>) {
+        self.y += 12;
+        self.text("phase", MARGIN, self.y + 14, group.word);
+        let took = group.to.saturating_sub(group.from);
+        self.bar("band", group.from, group.to, self.y + 8, 4);
+        self.text("soft end", WIDTH - MARGIN, self.y + 14, &human(took));
+        self.y += ROW;
+        for line in &group.lines {
+            self.step(line);
+        }
+    }
+
+    fn step(&mut self, line: &Line) {
+        let story: Vec<String> = story(line).iter().flat_map(|row| wrapped(row)).collect();
+        let around = match line.priority() {
+            3 => "step bad",
+            4 => "step warn",
+            _ => "step",
+        };
+        let (y, height, class) = (self.y, ROW + 16 * story.len() as u32, class(line));
+        self.add(format_args!("<g class=\"{around}\"><title>{}</title>", Xml(&tip(line))));
+        self.add(format_args!(
+            "<rect class=\"area\" x=\"{}\" y=\"{y}\" width=\"{}\" height=\"{height}\" rx=\"3\"/>",
+            MARGIN - 8,
+            WIDTH - 2 * MARGIN + 16
+        ));
+        let (x, middle) = (MARGIN + 8, y + ROW / 2);
+        self.add(format_args!(
+            "<path class=\"icon {class}\" transform=\"translate({x} {middle})\" d=\"{}\"/>",
+            shape(line.status)
+        ));
+        self.text("", NAME, y + 14, &cut(&clean(&line.id), self.columns));
+        self.bar(class, at(line), at(line) + line.took, y + 5, 10);
+        if line.took > Duration::ZERO {
+            self.text("soft end", WIDTH - MARGIN, y + 14, &human(line.took));
+        }
+        for (nth, row) in (0..).zip(&story) {
+            self.text("small", NAME, y + ROW + 11 + 16 * nth, row);
+        }
+        self.add(format_args!("</g>"));
+        self.y += height;
+    }
+
+    /// What concerns the whole run.
+    fn rest(&mut self, report: &Report) {
+        self.y += 18;
+        let left = report.leftovers.iter().map(|left| format!("left: {left}"));
+        for row in left.chain(report.notes.iter().map(|note| format!("note: {note}"))) {
+            for row in wrapped(&clean(&row)) {
+                self.y += 16;
+                self.text("small", MARGIN, self.y, &row);
+            }
+        }
+        self.y += MARGIN;
+    }
+
+    /// The whole document. The lines of the axis go from `top` to `bottom`, behind all.
+    fn whole(mut self, report: &Report, top: u32, bottom: u32) -> String {
+        let (body, height, step) = (std::mem::take(&mut self.out), self.y, tick(self.end));
+        let title = format!("bpfboot {}: {} in {}", report.verb, report.health.word(), human(report.took));
+        self.add(format_args!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" viewBox=\"0 0 {WIDTH} {height}\">"
+        ));
+        self.add(format_args!("<title>{}</title>", Xml(&clean(&title))));
+        self.add(format_args!("<style>\n{}</style>", include_str!("picture.css")));
+        self.add(format_args!("<rect class=\"page\" width=\"{WIDTH}\" height=\"{height}\"/>"));
+        for nth in 0..=self.end / step {
+            let x = self.x(nth * step) / 10;
+            self.add(format_args!("<path class=\"grid\" d=\"M{x}.5 {}V{bottom}\"/>", top + 6));
+        }
+        self.out.push_str(&body);
+        self.out.push_str("</svg>\n");
+        self.out
+    }
+}
+
+/// The distance of the marks on an axis so long, both in microseconds: 1, 2 or 5 with zeroes.
+fn tick(end: u64) -> u64 {
+    let mut step = 1;
+    while end / step > TICKS {
+        // From 1 to 2, from 2 to 5, from 5 to 10.
+        let first = step / 10_u64.pow(step.ilog10());
+        step = if first == 2 { step / 2 * 5 } else { step * 2 };
+    }
+    step
+}
+
+/// Rows that fit.
+fn wrapped(text: &str) -> Vec<String> {
+    let mut rows = vec![String::new()];
+    for word in text.split(' ') {
+        let word = cut(word, STORY);
+        if let Some(row) = rows.last_mut() {
+            if !row.is_empty() && columns(row) + 1 + columns(&word) > STORY {
+                rows.push(word);
+                continue;
+            }
+            if !row.is_empty() {
+                row.push(' ');
+            }
+            row.push_str(&word);
+        }
+    }
+    rows
+}
+
+/// Programs in as few lanes as can be, so that none overlaps another: as many as were loaded at once.
+fn lanes<'a>(lines: impl Iterator<Item = &'a &'a Line>) -> Vec<Vec<&'a Line>> {
+    let mut lanes: Vec<Vec<&Line>> = Vec::new();
+    for line in lines.filter(|line| line.id.starts_with("program ") && line.took > Duration::ZERO) {
+        let free = |lane: &&mut Vec<&Line>| lane.last().is_none_or(|last| at(last) + last.took <= at(line));
+        match lanes.iter_mut().find(free) {
+            Some(lane) => lane.push(line),
+            None => lanes.push(vec![line]),
+        }
+    }
+    lanes
+}
