@@ -1,6 +1,6 @@
 //! What to do: a verb with all that belongs to it.
 
-use std::{ffi::OsString, time::Duration};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use super::Format;
 use crate::{
@@ -18,6 +18,13 @@ pub enum Command {
     },
     /// Compare the kernel with the plan.
     Check,
+    /// Print what a run said once more.
+    Report {
+        /// Draw it into this file; `-` is stdout.
+        svg: Option<PathBuf>,
+        /// The report; `None`: the last one.
+        file: Option<PathBuf>,
+    },
     /// Take back what apply did.
     Undo,
     /// Attach XDP programs to an interface.

@@ -21,6 +21,7 @@ usage: bpfboot [OPTIONS] VERB
 verbs:
   apply [--dry-run]   bring the kernel to the plan, or say what that would take
   check               compare the kernel with the plan; change nothing
+  report [FILE]       print what the last run said again, or draw it
   undo                take back what apply did
   attach IFACE        attach our XDP programs to an interface that has appeared
   detach IFACE        let go of them again
@@ -84,6 +85,7 @@ pub(super) fn on(verb: Verb) -> String {
     let text = match verb {
         Verb::Apply => APPLY,
         Verb::Check => CHECK,
+        Verb::Report => REPORT,
         Verb::Undo => UNDO,
         Verb::Attach => ATTACH,
         Verb::Detach => DETACH,
@@ -113,6 +115,16 @@ usage: bpfboot check
 
 Compares the kernel with the plan, and changes nothing. A sysctl counts by its
 value, a program by its tag, a map by its layout, a link by what it is on.
+";
+
+const REPORT: &str = "\
+usage: bpfboot report [--svg OUT] [FILE]
+
+Prints the report of the last run again, or the one in FILE; - is stdin. With
+--json as it is. Looks at nothing else.
+
+      --svg OUT   draw it into OUT instead, for a browser: each step on an axis
+                  of time, loads that ran at once side by side; - is stdout
 ";
 
 const UNDO: &str = "\

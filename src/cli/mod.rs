@@ -83,6 +83,7 @@ struct Words {
     program: Option<PinName>,
     wait: Option<Duration>,
     kinds: Vec<Kind>,
+    svg: Option<PathBuf>,
     help: bool,
     version: bool,
 }
@@ -131,6 +132,7 @@ fn read(mut parser: Parser, words: &mut Words, options: &mut Options) -> Result<
             "mode" => words.mode = Some(choice(&mut parser, "--mode", &MODES)?),
             "object" => words.object = Some(typed(parser.value()?, "--object")?),
             "program" => words.program = Some(typed(parser.value()?, "--program")?),
+            "svg" => words.svg = Some(parser.value()?.into()),
             "wait" => words.wait = Some(typed::<Wait>(parser.value()?, "--wait")?.0),
             _ => {}
         }
@@ -145,9 +147,12 @@ impl Words {
         let shown = word.display().to_string();
         match (self.verb, &self.operand) {
             (None, _) => self.verb = Some(Verb::parse(&shown)?),
-            (Some(Verb::Attach | Verb::Detach | Verb::Run | Verb::Render | Verb::Profiles | Verb::Help), None) => {
-                self.operand = Some(word)
-            }
+            (
+                Some(
+                    Verb::Attach | Verb::Detach | Verb::Run | Verb::Render | Verb::Report | Verb::Profiles | Verb::Help,
+                ),
+                None,
+            ) => self.operand = Some(word),
             (Some(Verb::Render), Some(_)) => self.arguments.push(word),
             (Some(verb), _) => return Err(Usage::new(&format!("'{shown}' is one word too many for {}", verb.word()))),
         }
@@ -173,6 +178,7 @@ impl Words {
         Ok(match verb {
             Verb::Apply => Command::Apply { dry_run: self.seen.contains(&"dry-run") },
             Verb::Check => Command::Check,
+            Verb::Report => Command::Report { svg: self.svg, file: self.operand.map(PathBuf::from) },
             Verb::Undo => Command::Undo,
             Verb::Attach => Command::Attach {
                 interface: interface(self.operand, verb)?,

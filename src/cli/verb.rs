@@ -7,6 +7,7 @@ use super::{Usage, did_you_mean, help::nearest};
 pub(super) enum Verb {
     Apply,
     Check,
+    Report,
     Undo,
     Attach,
     Detach,
@@ -19,9 +20,10 @@ pub(super) enum Verb {
 }
 
 impl Verb {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::Apply,
         Self::Check,
+        Self::Report,
         Self::Undo,
         Self::Attach,
         Self::Detach,
@@ -37,6 +39,7 @@ impl Verb {
         match self {
             Self::Apply => "apply",
             Self::Check => "check",
+            Self::Report => "report",
             Self::Undo => "undo",
             Self::Attach => "attach",
             Self::Detach => "detach",
@@ -56,6 +59,7 @@ impl Verb {
             Self::Attach => "configured, mode, object, program, wait",
             Self::Detach => "object, program",
             Self::Events => "kind",
+            Self::Report => "svg",
             Self::Check | Self::Undo | Self::Run | Self::Caps | Self::Render | Self::Profiles | Self::Help => "",
         }
     }
@@ -77,8 +81,8 @@ impl Verb {
 }
 
 /// All of them, as messages list them.
-pub(super) const VERBS: &str = "apply, check, undo, attach, detach, events, run, caps, render, profiles, help";
+pub(super) const VERBS: &str = "apply, check, report, undo, attach, detach, events, run, caps, render, profiles, help";
 /// What every verb knows.
 pub(super) const GLOBAL_OPTIONS: &str = "config, boot, allow-untrusted, json, quiet, color, help, version";
 /// What only some know.
-pub(super) const OWN_OPTIONS: &str = "dry-run, configured, kind, mode, object, program, wait";
+pub(super) const OWN_OPTIONS: &str = "dry-run, configured, kind, mode, object, program, svg, wait";

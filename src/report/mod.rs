@@ -1,16 +1,20 @@
 //! What a run says: one line a step for people, one JSON document for machines, and the same document in /run.
 //!
 //! This file holds the types and knows no output. `people` words them, `printer` puts the words on stdout, `json`
-//! makes the document, `store` keeps it, `read` reads it back, `picture` draws it. Nothing in here looks at the kernel, and nothing in here can fail a run.
+//! makes the document, `store` keeps it, `read` reads it back, `picture` draws it. Nothing in here looks at the kernel,
+//! and nothing in here can fail a run.
 
 mod clock;
 mod event;
 mod json;
 mod people;
+#[cfg(feature = "workbench")]
 mod picture;
 mod printer;
+#[cfg(feature = "workbench")]
 mod read;
 mod store;
+#[cfg(feature = "workbench")]
 mod value;
 
 use std::time::Duration;
@@ -26,8 +30,10 @@ pub use event::{KINDS, account, event, kind as event_kind};
 pub use json::{Object, document, list, quoted};
 pub use people::clean;
 pub(crate) use people::{headline, story, why};
+#[cfg(feature = "workbench")]
 pub use picture::picture;
 pub use printer::{Color, Journal, Printer, Shape, complain, say, try_say};
+#[cfg(feature = "workbench")]
 pub use read::read;
 pub use store::{Kept, PATH, store, store_again, store_open};
 
@@ -51,6 +57,10 @@ pub enum Status {
 }
 
 impl Status {
+    /// All.
+    pub const ALL: [Self; 7] =
+        [Self::Already, Self::Done, Self::Skipped, Self::Failed, Self::Undone, Self::Planned, Self::Drift];
+
     /// The word in the report.
     pub const fn word(self) -> &'static str {
         match self {

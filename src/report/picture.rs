@@ -231,6 +231,11 @@ impl Drawing {
         self.add(format_args!("<text class=\"{class}\" x=\"{x}\" y=\"{y}\">{}</text>", Xml(text)));
     }
 
+    fn mark(&mut self, class: &str, status: Status, x: u32, y: u32) {
+        let shape = shape(status);
+        self.add(format_args!("<path class=\"icon {class}\" transform=\"translate({x} {y})\" d=\"{shape}\"/>"));
+    }
+
     fn head(&mut self, report: &Report) {
         let (health, class, took) = (report.health.word(), health_class(report.health), human(report.took));
         let verb = clean(report.verb);
@@ -238,9 +243,22 @@ impl Drawing {
             "<text class=\"title\" x=\"{MARGIN}\" y=\"38\">bpfboot {}: <tspan class=\"say {class}\">{health}</tspan> in {took}</text>",
             Xml(&verb)
         ));
-        let about = format!("{}  ·  Linux {}  ·  {}", tally(&report.lines), report.release, report.began);
-        self.text("soft", MARGIN, 60, &cut(&clean(about.trim_end_matches([' ', '·'])), STORY));
-        self.y = 92;
+        let about = format!("{}  ·  Linux {}  ·  {}", report.began, report.release, report.sources.join(" "));
+        self.text("soft", MARGIN, 60, &cut(&clean(about.trim_matches([' ', '·'])), STORY));
+        // How many came to what, each with its mark.
+        let mut x = MARGIN + 6;
+        for counted in tally(&report.lines).split(", ") {
+            let word = counted.split(' ').next_back().unwrap_or_default();
+            if let Some(status) = Status::ALL
+                .into_iter()
+                .find(|status| status.word() == word || (*status, word) == (Status::Failed, "ignored"))
+            {
+                self.mark(word, status, x, 80);
+            }
+            self.text("", x + 12, 84, counted);
+            x += 12 + 8 * (counted.len() as u32 + 3);
+        }
+        self.y = 118;
     }
 
     fn axis(&mut self) {
@@ -265,7 +283,11 @@ impl Drawing {
         for group in &groups {
             let tip = format!("{}: {}", group.word, human(group.to.saturating_sub(group.from)));
             self.add(format_args!("<g><title>{tip}</title>"));
-            self.bar("band", group.from, group.to, self.y + 2, 12);
+            self.bar("band", group.from, group.to, self.y + 1, 14);
+            let (from, to) = (self.x(micros(group.from)), self.x(micros(group.to)));
+            if (to - from) / 10 > 8 * group.word.len() as u64 {
+                self.text("small mid", ((from + to) / 20) as u32, self.y + 12, group.word);
+            }
             self.add(format_args!("</g>"));
         }
         self.y += ROW;
@@ -312,10 +334,7 @@ impl Drawing {
             WIDTH - 2 * MARGIN + 16
         ));
         let (x, middle) = (MARGIN + 8, y + ROW / 2);
-        self.add(format_args!(
-            "<path class=\"icon {class}\" transform=\"translate({x} {middle})\" d=\"{}\"/>",
-            shape(line.status)
-        ));
+        self.mark(class, line.status, x, middle);
         self.text("", NAME, y + 14, &cut(&clean(&line.id), self.columns));
         self.bar(class, at(line), at(line) + line.took, y + 5, 10);
         if line.took > Duration::ZERO {

@@ -11,6 +11,8 @@ mod objects;
 mod profiles;
 #[cfg(feature = "workbench")]
 mod render;
+#[cfg(feature = "workbench")]
+mod report;
 mod run;
 mod undo;
 
@@ -71,7 +73,7 @@ fn health_of(command: &Command, options: &Options) -> Health {
             false => apply::apply(config, options),
         }),
         Command::Caps => with_config(options, |config| capabilities::print(config, options)),
-        Command::Render { .. } => at_workbench(command, options),
+        Command::Render { .. } | Command::Report { .. } => at_workbench(command, options),
         Command::Check => with_config(options, |config| check::check(config, options)),
         Command::Events { kinds } => with_config(options, |config| events::events(config, options, kinds)),
         Command::Attach { interface, mode, object, program, wait, configured } => {
@@ -98,6 +100,7 @@ fn at_workbench(command: &Command, options: &Options) -> Health {
         Command::Render { format, command } => {
             with_config(options, |config| render::render(config, options, *format, command))
         }
+        Command::Report { svg, file } => report::report(options, svg.as_deref(), file.as_deref()),
         _ => Health::BadInput,
     }
 }

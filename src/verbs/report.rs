@@ -1,0 +1,74 @@
+//! `report`: what a run said, once more: as lines, as its document, or as a picture. Looks at nothing else.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read},
+    path::Path,
+};
+
+use crate::{
+    cli::Options,
+    health::Health,
+    report::{self, Journal, Kept, Printer, Shape, clean, complain, say},
+};
+
+/// Longer than any report: one holds 16 MiB of logs at most, and each of their bytes may take six.
+const MOST_BYTES: u64 = 128 << 20;
+
+/// Prints the report in `file`, or the last one; `-` is stdin. `svg`: draws it into that file instead, or on stdout.
+pub fn report(options: &Options, svg: Option<&Path>, file: Option<&Path>) -> Health {
+    let path = file.unwrap_or(Path::new(report::PATH));
+    let told = |health, what: String| {
+        complain(&format!("bpfboot: {}\n", clean(&what)));
+        health
+    };
+    let document = match read(path) {
+        Ok(document) => document,
+        Err(error) if file.is_none() && error.kind() == io::ErrorKind::NotFound => {
+            return told(
+                Health::BadInput,
+                format!("no run has left a report in {}; mend: bpfboot apply", path.display()),
+            );
+        }
+        Err(error) => return told(Health::BadInput, format!("{}: {error}", path.display())),
+    };
+    let no_report = |why: String| told(Health::BadInput, format!("{}: no report of a run: {why}", path.display()));
+    let (mut run, version) = match report::read(&document) {
+        Ok(run) => run,
+        Err(why) => return no_report(why),
+    };
+    if let Some(to) = svg {
+        return match report::picture(&run) {
+            Ok(picture) if to == Path::new("-") => {
+                say(&picture);
+                Health::Healthy
+            }
+            Ok(picture) => match fs::write(to, picture) {
+                Ok(()) => Health::Healthy,
+                Err(error) => told(Health::Failed, format!("{}: {error}", to.display())),
+            },
+            Err(why) => no_report(why),
+        };
+    }
+    if options.shape == Shape::Json {
+        say(&document);
+        return Health::Healthy;
+    }
+    let mut printer = Printer::new(options.shape, options.color, Journal::default(), false);
+    printer.fit(run.lines.iter().map(|line| line.id.as_str()));
+    run.lines.iter().for_each(|line| printer.line(line));
+    let began = if run.began.is_empty() { String::new() } else { format!(" of {}", run.began) };
+    run.notes.push(format!("the report{began} of bpfboot {version} on Linux {}", run.release));
+    printer.finish(&run, &document, &Kept::Unwanted, false);
+    Health::Healthy
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    let mut document = String::new();
+    if path == Path::new("-") {
+        io::stdin().take(MOST_BYTES).read_to_string(&mut document)?;
+    } else {
+        File::open(path)?.take(MOST_BYTES).read_to_string(&mut document)?;
+    }
+    Ok(document)
+}
