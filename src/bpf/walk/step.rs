@@ -158,7 +158,9 @@ fn compute(insn: &bpf_insn, state: &mut State) {
         _ if insn.off != 0 => Value::Unknown,
         (0xb0, _, Value::Number(right)) => Value::Number(right),
         (0xb0, _, place) if wide => place,
-        (0x00, Value::Place(map, offset), Value::Number(right)) if wide => Value::Place(map, offset.wrapping_add(right)),
+        (0x00, Value::Place(map, offset), Value::Number(right)) if wide => {
+            Value::Place(map, offset.wrapping_add(right))
+        }
         (operation, Value::Number(left), Value::Number(right)) => {
             let shift = (right & if wide { 63 } else { 31 }) as u32;
             let left = if wide { left } else { left & u64::from(u32::MAX) };

@@ -46,14 +46,8 @@ fn what_a_constant_rules_out_is_not_reached() {
     let walk = walked(&[(0xb7, 1, 0, 0, 0), (0x15, 1, 0, 1, 0), (0x85, 0, 0, 0, 181), EXIT]);
     assert_eq!((walk.helpers(), walk.reached), (vec![], vec![true, true, false, true]));
     // The same behind a constant of the object.
-    let list = [
-        (0x18, 1, 2, 0, 3),
-        (0, 0, 0, 0, 8),
-        (0x61, 1, 1, 4, 0),
-        (0xa5, 1, 0, 1, 6),
-        (0x85, 0, 0, 0, 181),
-        EXIT,
-    ];
+    let list =
+        [(0x18, 1, 2, 0, 3), (0, 0, 0, 0, 8), (0x61, 1, 1, 4, 0), (0xa5, 1, 0, 1, 6), (0x85, 0, 0, 0, 181), EXIT];
     let constant = |value| move |map, offset, size| ((map, offset, size) == (3, 12, 4)).then_some(value);
     assert!(Walk::of(&code(&list), &constant(5)).helpers().is_empty());
     assert_eq!(Walk::of(&code(&list), &constant(6)).helpers(), [181]);
