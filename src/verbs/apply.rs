@@ -250,7 +250,7 @@ pub fn stage(run: &mut Run, plan: &BpfPlan) -> Go {
         Ok(()) => Ok(()),
         Err(fault) => {
             if let Some(fault) = fault {
-                run.fail_to_change("loader", Phase::Load, fault);
+                run.fail_to_change("loader", Phase::Load, start, fault);
             }
             Err(GaveUp)
         }
@@ -277,7 +277,7 @@ fn commit(run: &mut Run, plan: &BpfPlan, changes: &mut Changes) -> Go {
             Ok(())
         }
         Err(fault) => {
-            run.fail_to_change(id, Phase::Commit, fault);
+            run.fail_to_change(id, Phase::Commit, start, fault);
             Err(GaveUp)
         }
     }

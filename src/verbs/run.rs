@@ -89,12 +89,13 @@ impl Run {
         self.say(Line { fault: Some(fault), ..Line::new(id, phase, must, Status::Failed) });
     }
 
-    /// Says that loading or the commit failed. A detail of such a fault tells what could not be taken back.
-    pub fn fail_to_change(&mut self, id: impl Into<String>, phase: Phase, fault: Fault) {
+    /// Says that loading or the commit failed, which began at `start`. A detail of such a fault tells what could not be taken back.
+    pub fn fail_to_change(&mut self, id: impl Into<String>, phase: Phase, start: Instant, fault: Fault) {
         if !fault.detail.is_empty() {
             self.leftovers.push(format!("pins: {fault}, {}; mend: bpfboot undo", fault.detail));
         }
-        self.fail(id, phase, Must::Required, fault);
+        let line = Line::new(id, phase, Must::Required, Status::Failed);
+        self.say(Line { fault: Some(fault), took: start.elapsed(), ..line });
     }
 
     /// Shows on a terminal that a long wait goes on.
