@@ -24,6 +24,7 @@ mod kconfig;
 mod kind;
 mod layout;
 mod load;
+mod maps;
 mod open;
 mod outside;
 mod parent;
