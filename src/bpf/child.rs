@@ -147,12 +147,7 @@ pub fn run(plan: &BpfPlan, without: &[String], machine: Machine, out: &Out) -> R
     Ok(())
 }
 
-fn begin<'a>(
-    plan: &'a ObjectPlan,
-    store: &Store,
-    btf: &KernelBtf<'_>,
-    out: &Out,
-) -> Result<Option<Work<'a>>, GaveUp> {
+fn begin<'a>(plan: &'a ObjectPlan, store: &Store, btf: &KernelBtf<'_>, out: &Out) -> Result<Option<Work<'a>>, GaveUp> {
     let job = &plan.job;
     out.send(&Event::Begin(format!("object {}", job.name)));
     let start = Instant::now();

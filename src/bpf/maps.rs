@@ -68,9 +68,8 @@ pub fn make_maps(works: &[Work<'_>], store: &Store, machine: Machine, outside: &
         let btf = opened.btf.as_ref();
         tasks.extend(defined.map(|(at, (name, map))| Task { work, at, job, btf, name, map }));
     }
-    // Memory is for what is required first. Maps of maps last: the kernel wants to see a map like the ones they will
-    // hold. The largest first, since nobody is to wait for one that was begun last.
-    tasks.sort_by_key(|task| (task.job.optional, is_map_of_maps(task.map), Reverse(bytes(task.map))));
+    // Memory is for what is required first.
+    tasks.sort_by_key(|task| (task.job.optional, turn(task.map)));
     let threads = process::usable_cpus().min(tasks.len() / MAPS_EACH);
     let done = crew::Done::default();
     crew::work(tasks.len(), threads, &|number, _| {
@@ -79,6 +78,7 @@ pub fn make_maps(works: &[Work<'_>], store: &Store, machine: Machine, outside: &
         crew::note(&done, (task.work, task.at, make(task, store, machine, outside)));
     });
     let mut done = crew::all(done);
+    // Of more than one fault the first counts: the others may come of it.
     done.sort_by_key(|(work, at, _)| (*work, *at));
     let mut all: Vec<Made> = iter::repeat_with(|| Ok(Vec::new())).take(works.len()).collect();
     for (work, _, made) in done {
@@ -89,6 +89,12 @@ pub fn make_maps(works: &[Work<'_>], store: &Store, machine: Machine, outside: &
         }
     }
     all
+}
+
+/// When a map's turn is. Maps of maps last: the kernel wants to see a map like the ones they will hold. The largest first,
+/// since nobody is to wait for one that was begun last.
+pub fn turn(map: &aya_obj::Map) -> (bool, Reverse<u64>) {
+    (is_map_of_maps(map), Reverse(bytes(map)))
 }
 
 /// About what it will hold.

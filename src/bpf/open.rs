@@ -18,7 +18,7 @@ use super::{
     fault::{of_btf, of_parse, of_relocation},
     job::Job,
     kind::Kind,
-    maps::{OpenedMap, fill_maps_of_maps},
+    maps::{OpenedMap, fill_maps_of_maps, turn},
     outside::{KERNEL_BTF, Outside},
     rewrite,
 };
@@ -35,7 +35,7 @@ pub struct Opened {
     pub object: Object,
     /// Its BTF in the kernel.
     pub btf: Option<OwnedFd>,
-    /// Its maps as it defines them.
+    /// Its maps as it defines them, in their [`turn`].
     pub defined: Vec<(String, aya_obj::Map)>,
     /// Its maps, by name: they exist and are pinned in the stage.
     pub maps: Vec<OpenedMap>,
@@ -75,7 +75,8 @@ pub fn open(job: &Job, kernel_btf: &KernelBtf<'_>) -> Result<Opened, Fault> {
     let mut object = read(job)?;
     let btf = type_info(&mut object)?.and_then(|btf| load_btf(&btf, kernel_btf.outside.token()).ok());
     relocate_types(job, &mut object, kernel_btf)?;
-    let defined = mem::take(&mut object.maps).into_iter().collect();
+    let mut defined: Vec<_> = mem::take(&mut object.maps).into_iter().collect();
+    defined.sort_by(|(a, one), (b, other)| (turn(one), a).cmp(&(turn(other), b)));
     Ok(Opened { object, btf, defined, maps: Vec::new(), loaded: Table::default() })
 }
 
