@@ -9,7 +9,7 @@ use std::{
 use super::machine;
 use crate::{
     bpf::{Store, look},
-    cli::Options,
+    cli::{Options, Show},
     config::Config,
     error::Fault,
     health::Health,
@@ -21,21 +21,8 @@ use crate::{
     },
 };
 
-/// What `status` was asked for besides.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Wish {
-    /// `--count`: walk large tables, too.
-    pub count: bool,
-    /// `--sample`: have runs counted and timed for so long.
-    pub sample: Option<Duration>,
-    /// `--watch`: again and again, so far apart.
-    pub watch: Option<Duration>,
-    /// `--prometheus`: the file to replace.
-    pub prometheus: Option<PathBuf>,
-}
-
 /// Looks, and tells; with `--watch` until a signal comes or nobody listens.
-pub fn status(config: &Config, options: &Options, wish: &Wish) -> Health {
+pub fn status(config: &Config, options: &Options, wish: &Show) -> Health {
     if wish.watch.is_some() || wish.sample.is_some() {
         process::catch_stop_signals();
     }
@@ -55,7 +42,7 @@ fn rest(pause: Duration) -> bool {
 }
 
 /// One look, and whether there was somebody to tell it.
-fn once(config: &Config, options: &Options, wish: &Wish) -> (Health, bool) {
+fn once(config: &Config, options: &Options, wish: &Show) -> (Health, bool) {
     let start = Instant::now();
     let mut seen = match sampled(config, wish) {
         Ok(seen) => seen,
@@ -89,7 +76,7 @@ fn absolute(path: &Path) -> PathBuf {
 }
 
 /// A look, or two with time between them.
-fn sampled(config: &Config, wish: &Wish) -> Result<Seen, Fault> {
+fn sampled(config: &Config, wish: &Show) -> Result<Seen, Fault> {
     let Some(time) = wish.sample else { return whole(config, wish.count) };
     // Held only until the second look is over.
     let counting: std::io::Result<OwnedFd> = count_runs();
