@@ -85,4 +85,5 @@ pub(super) const VERBS: &str = "apply, check, status, undo, attach, detach, even
 /// What every verb knows.
 pub(super) const GLOBAL_OPTIONS: &str = "config, boot, allow-untrusted, json, quiet, color, help, version";
 /// What only some know.
-pub(super) const OWN_OPTIONS: &str = "dry-run, configured, count, kind, mode, object, program, prometheus, sample, wait, watch";
+pub(super) const OWN_OPTIONS: &str =
+    "dry-run, configured, count, kind, mode, object, program, prometheus, sample, wait, watch";

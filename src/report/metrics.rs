@@ -152,16 +152,20 @@ mod tests {
     #[test]
     fn families_have_a_head_each_and_labels_are_escaped() {
         let thing = Thing { name: "a\"b\\c\n".into(), id: 7, ..Thing::default() };
-        let program = Program { thing: thing.clone(), ever: Runs { count: 2, ns: 1_000_000_042 }, ..Program::default() };
+        let program =
+            Program { thing: thing.clone(), ever: Runs { count: 2, ns: 1_000_000_042 }, ..Program::default() };
         let map = Map { thing, ring: true, max_entries: 4096, used: Some(8), ..Map::default() };
-        let object = Object { name: "o".into(), programs: vec![program.clone(), program], maps: vec![map], ..Object::default() };
+        let object =
+            Object { name: "o".into(), programs: vec![program.clone(), program], maps: vec![map], ..Object::default() };
         let mut seen = Seen { objects: vec![object], ..Seen::default() };
         seen.machine.softnet = Some(Softnet { processed: 3, dropped: 2, squeezed: 1 });
         let text = textfile(&seen);
         let head = "# HELP bpfboot_program_runs_total Runs while statistics were on.\n# TYPE bpfboot_program_runs_total counter\n";
         let line = "bpfboot_program_runs_total{object=\"o\",program=\"a\\\"b\\\\c\\n\"} 2\n";
         assert!(text.contains(&format!("{head}{line}{line}#")), "{text}");
-        assert!(text.contains("bpfboot_program_run_seconds_total{object=\"o\",program=\"a\\\"b\\\\c\\n\"} 1.000000042\n"));
+        assert!(
+            text.contains("bpfboot_program_run_seconds_total{object=\"o\",program=\"a\\\"b\\\\c\\n\"} 1.000000042\n")
+        );
         assert!(text.contains("bpfboot_ring_backlog_bytes{") && !text.contains("bpfboot_map_entries"));
         assert!(text.contains("\nbpfboot_softnet_dropped_total 2\n"));
         let names = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));

@@ -24,8 +24,8 @@ pub use json::{Object, document, list, quoted};
 pub use metrics::textfile;
 pub use people::clean;
 pub(crate) use people::{headline, story, why};
-pub use seen::{seen, seen_document};
 pub use printer::{Color, Journal, Printer, Shape, complain, say, try_say};
+pub use seen::{seen, seen_document};
 pub use store::{Kept, PATH, replace, store, store_again, store_open};
 
 /// What became of one step, or what a look at the kernel says of it.

@@ -44,9 +44,8 @@ pub fn seen(seen: &Seen, health: Health, took: Duration, quiet: bool, color: boo
 
 /// `3 programs`, `2 links, 1 not alive`.
 fn count(seen: &Seen, kind: &str) -> String {
-    let of_kind = |dead: bool| {
-        seen.things().filter(|(_, is, it)| *is == kind && (!dead || it.life != Life::Alive)).count()
-    };
+    let of_kind =
+        |dead: bool| seen.things().filter(|(_, is, it)| *is == kind && (!dead || it.life != Life::Alive)).count();
     let (all, dead) = (of_kind(false), of_kind(true));
     let plural = if all == 1 { "" } else { "s" };
     match dead {
@@ -113,7 +112,10 @@ fn map(it: &Map) -> Vec<String> {
         _ if it.thing.life == Life::Missing => "-".into(),
         Some(used) => {
             let percent = used.saturating_mul(100).checked_div(most).unwrap_or(0);
-            format!("{used}/{most} {percent}%{}", if it.ring { " unread" } else { "" })
+            match it.ring {
+                true => format!("{}/{} {percent}% unread", bytes(used), bytes(most)),
+                false => format!("{used}/{most} {percent}%"),
+            }
         }
         None => most.to_string(),
     };
@@ -172,16 +174,19 @@ fn machine(out: &mut String, seen: &Seen) {
         Some(limit) => format!("RLIMIT_MEMLOCK of the loader, here {limit}"),
     };
     put(out, format_args!("memory: {about}{}, charged to {to}\n", bytes(memory)));
+    let there = || seen.objects.iter().flat_map(|object| &object.programs).filter(|it| it.thing.life != Life::Missing);
+    let (all, jited) = (there().count(), there().filter(|it| it.jited > 0).count());
     let jit = match machine.jit {
-        Some(0) => "off, programs are interpreted",
+        Some(0) => "off",
         Some(_) => "on",
-        None => "not told",
+        None => "setting not told here",
     };
-    put(out, format_args!("jit: {jit}"));
+    put(out, format_args!("jit: {jit}, {jited} of {all} programs compiled"));
     match machine.harden {
-        Some(level @ 1..) => put(out, format_args!(", hardened ({level}): kallsyms and perf do not show the programs\n")),
+        Some(level @ 1..) => put(out, format_args!(", hardened ({level}): kallsyms and perf do not show them\n")),
         Some(_) => out.push_str(", not hardened\n"),
-        None => out.push_str(", hardening not told (it takes CAP_SYS_ADMIN)\n"),
+        // The file is there in the initial network namespace only, and takes CAP_SYS_ADMIN.
+        None => out.push_str(", hardening not told here\n"),
     }
     if let Some(net) = &machine.softnet {
         let (all, dropped, squeezed) = (net.processed, net.dropped, net.squeezed);
@@ -311,7 +316,9 @@ mod tests {
 
     #[test]
     fn sizes_and_ages_are_short() {
-        for (n, shown) in [(0, "0 B"), (1023, "1023 B"), (8192, "8.0 KiB"), (13_900_000, "13.2 MiB"), (1 << 40, "1048576.0 MiB")] {
+        for (n, shown) in
+            [(0, "0 B"), (1023, "1023 B"), (8192, "8.0 KiB"), (13_900_000, "13.2 MiB"), (1 << 40, "1048576.0 MiB")]
+        {
             assert_eq!(bytes(n), shown);
         }
         for (s, shown) in [(0, "0s"), (65, "1m 5s"), (7_800, "2h 10m"), (788_400, "9d 3h")] {
