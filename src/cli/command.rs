@@ -8,6 +8,19 @@ use crate::{
     event::Kind,
 };
 
+/// What `status` is asked for besides.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Show {
+    /// Walk large tables, too.
+    pub count: bool,
+    /// Have runs counted and timed for so long.
+    pub sample: Option<Duration>,
+    /// Again and again, so far apart.
+    pub watch: Option<Duration>,
+    /// The textfile to replace.
+    pub prometheus: Option<PathBuf>,
+}
+
 /// What to do.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Command {
@@ -18,6 +31,8 @@ pub enum Command {
     },
     /// Compare the kernel with the plan.
     Check,
+    /// Show the live generation.
+    Status(Show),
     /// Print what a run said once more.
     Report {
         /// Draw it into this file; `-` is stdout.

@@ -7,6 +7,7 @@ use super::{Usage, did_you_mean, help::nearest};
 pub(super) enum Verb {
     Apply,
     Check,
+    Status,
     Report,
     Undo,
     Attach,
@@ -20,9 +21,10 @@ pub(super) enum Verb {
 }
 
 impl Verb {
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::Apply,
         Self::Check,
+        Self::Status,
         Self::Report,
         Self::Undo,
         Self::Attach,
@@ -39,6 +41,7 @@ impl Verb {
         match self {
             Self::Apply => "apply",
             Self::Check => "check",
+            Self::Status => "status",
             Self::Report => "report",
             Self::Undo => "undo",
             Self::Attach => "attach",
@@ -56,6 +59,7 @@ impl Verb {
     pub(super) const fn own_options(self) -> &'static str {
         match self {
             Self::Apply => "dry-run",
+            Self::Status => "count, prometheus, sample, watch",
             Self::Attach => "configured, mode, object, program, wait",
             Self::Detach => "object, program",
             Self::Events => "kind",
@@ -70,7 +74,7 @@ impl Verb {
         }
         // What other tools call it.
         let meant = match word {
-            "status" | "verify" | "diff" => Some("check"),
+            "verify" | "diff" => Some("check"),
             "load" | "start" | "up" => Some("apply"),
             "exec" => Some("run"),
             "unload" | "stop" | "down" | "rollback" | "reset" => Some("undo"),
@@ -81,8 +85,10 @@ impl Verb {
 }
 
 /// All of them, as messages list them.
-pub(super) const VERBS: &str = "apply, check, report, undo, attach, detach, events, run, caps, render, profiles, help";
+pub(super) const VERBS: &str =
+    "apply, check, status, report, undo, attach, detach, events, run, caps, render, profiles, help";
 /// What every verb knows.
 pub(super) const GLOBAL_OPTIONS: &str = "config, boot, allow-untrusted, json, quiet, color, help, version";
 /// What only some know.
-pub(super) const OWN_OPTIONS: &str = "dry-run, configured, kind, mode, object, program, svg, wait";
+pub(super) const OWN_OPTIONS: &str =
+    "dry-run, configured, count, kind, mode, object, program, prometheus, sample, svg, wait, watch";

@@ -7,12 +7,14 @@
 mod clock;
 mod event;
 mod json;
+mod metrics;
 mod people;
 #[cfg(feature = "workbench")]
 mod picture;
 mod printer;
 #[cfg(feature = "workbench")]
 mod read;
+mod seen;
 mod store;
 #[cfg(feature = "workbench")]
 mod value;
@@ -28,6 +30,7 @@ use crate::{
 pub use clock::utc;
 pub use event::{KINDS, account, event, kind as event_kind};
 pub use json::{Object, document, list, quoted};
+pub use metrics::textfile;
 pub use people::clean;
 pub(crate) use people::{headline, story, why};
 #[cfg(feature = "workbench")]
@@ -35,7 +38,8 @@ pub use picture::picture;
 pub use printer::{Color, Journal, Printer, Shape, complain, say, try_say};
 #[cfg(feature = "workbench")]
 pub use read::read;
-pub use store::{Kept, PATH, store, store_again, store_open};
+pub use seen::{seen, seen_document};
+pub use store::{Kept, PATH, replace, store, store_again, store_open};
 
 /// What became of one step, or what a look at the kernel says of it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

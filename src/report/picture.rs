@@ -280,15 +280,11 @@ impl Drawing {
     fn overview(&mut self, report: &Report) {
         let groups = groups(report);
         self.text("soft", NAME, self.y + 12, "phases");
+        // Before the first step nothing is done, and most of a run that finds all as planned is that.
+        let first = groups.iter().map(|group| group.from).min().unwrap_or_default();
+        self.phase("look", "the machine is looked at, and the plan is made", "plan", Duration::ZERO, first);
         for group in &groups {
-            let tip = format!("{}: {}", group.word, human(group.to.saturating_sub(group.from)));
-            self.add(format_args!("<g><title>{tip}</title>"));
-            self.bar("band", group.from, group.to, self.y + 1, 14);
-            let (from, to) = (self.x(micros(group.from)), self.x(micros(group.to)));
-            if (to - from) / 10 > 8 * group.word.len() as u64 {
-                self.text("small mid", ((from + to) / 20) as u32, self.y + 12, group.word);
-            }
-            self.add(format_args!("</g>"));
+            self.phase("band", group.word, group.word, group.from, group.to);
         }
         self.y += ROW;
         let lanes =
@@ -305,6 +301,16 @@ impl Drawing {
             }
             self.y += (lanes.len() as u32 * (height + 2)).max(ROW - 6) + 6;
         }
+    }
+
+    fn phase(&mut self, class: &str, told: &str, word: &str, from: Duration, to: Duration) {
+        self.add(format_args!("<g><title>{told}: {}</title>", human(to.saturating_sub(from))));
+        self.bar(class, from, to, self.y + 1, 14);
+        let (from, to) = (self.x(micros(from)), self.x(micros(to)));
+        if (to - from) / 10 > 8 * word.len() as u64 {
+            self.text("small mid", ((from + to) / 20) as u32, self.y + 12, word);
+        }
+        self.add(format_args!("</g>"));
     }
 
     fn group(&mut self, group: &Group<'_>) {
@@ -410,10 +416,15 @@ fn wrapped(text: &str) -> Vec<String> {
     rows
 }
 
-/// Programs in as few lanes as can be, so that none overlaps another: as many as were loaded at once.
+/// Whether all CPUs share it with others of its kind.
+fn is_loaded(line: &Line) -> bool {
+    line.took > Duration::ZERO && ["map ", "program "].iter().any(|kind| line.id.starts_with(kind))
+}
+
+/// Maps and programs in as few lanes as can be, so that none overlaps another: as many as were loaded at once.
 fn lanes<'a>(lines: impl Iterator<Item = &'a &'a Line>) -> Vec<Vec<&'a Line>> {
     let mut lanes: Vec<Vec<&Line>> = Vec::new();
-    for line in lines.filter(|line| line.id.starts_with("program ") && line.took > Duration::ZERO) {
+    for line in lines.filter(|line| is_loaded(line)) {
         let free = |lane: &&mut Vec<&Line>| lane.last().is_none_or(|last| at(last) + last.took <= at(line));
         match lanes.iter_mut().find(free) {
             Some(lane) => lane.push(line),
