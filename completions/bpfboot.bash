@@ -30,6 +30,7 @@ _bpfboot() {
                     list='--config --boot --allow-untrusted --json --quiet --color --help --version'
                     case $verb in
                         apply) list+=' --dry-run' ;;
+                        check) list+=' --probe' ;;
                         attach) list+=' --configured --mode --object --program --wait' ;;
                         detach) list+=' --object --program' ;;
                         events) list+=' --kind' ;;

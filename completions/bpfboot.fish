@@ -29,6 +29,7 @@ complete -c bpfboot -n $none -a help -d 'More about a verb'
 set --local attach '__fish_seen_subcommand_from attach'
 set --local either '__fish_seen_subcommand_from attach detach'
 complete -c bpfboot -n '__fish_seen_subcommand_from apply' -l dry-run -d 'Print the plan and change nothing'
+complete -c bpfboot -n '__fish_seen_subcommand_from check' -l probe -d 'Also load, run and drop a program'
 complete -c bpfboot -n $either -a '(__fish_print_interfaces)' -d Interface
 complete -c bpfboot -n $attach -l configured -d 'Only where the configuration names it'
 complete -c bpfboot -n $attach -l mode -x -a 'native generic any offload' -d 'The mode that is proven'

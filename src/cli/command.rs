@@ -17,7 +17,10 @@ pub enum Command {
         dry_run: bool,
     },
     /// Compare the kernel with the plan.
-    Check,
+    Check {
+        /// Also load, run and drop a program.
+        probe: bool,
+    },
     /// Take back what apply did.
     Undo,
     /// Attach XDP programs to an interface.

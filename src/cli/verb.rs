@@ -53,10 +53,11 @@ impl Verb {
     pub(super) const fn own_options(self) -> &'static str {
         match self {
             Self::Apply => "dry-run",
+            Self::Check => "probe",
             Self::Attach => "configured, mode, object, program, wait",
             Self::Detach => "object, program",
             Self::Events => "kind",
-            Self::Check | Self::Undo | Self::Run | Self::Caps | Self::Render | Self::Profiles | Self::Help => "",
+            Self::Undo | Self::Run | Self::Caps | Self::Render | Self::Profiles | Self::Help => "",
         }
     }
 
@@ -81,4 +82,4 @@ pub(super) const VERBS: &str = "apply, check, undo, attach, detach, events, run,
 /// What every verb knows.
 pub(super) const GLOBAL_OPTIONS: &str = "config, boot, allow-untrusted, json, quiet, color, help, version";
 /// What only some know.
-pub(super) const OWN_OPTIONS: &str = "dry-run, configured, kind, mode, object, program, wait";
+pub(super) const OWN_OPTIONS: &str = "dry-run, configured, kind, mode, object, probe, program, wait";
