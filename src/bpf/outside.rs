@@ -13,7 +13,7 @@ use super::{
     generation::{exists, make_dir, unseen},
     job::Job,
     layout::Layout,
-    open::{identity_of, is_replaced},
+    maps::{identity_of, is_replaced},
     plan::BpfPlan,
     proof::{How, XdpHow, open_link},
     record::Record,

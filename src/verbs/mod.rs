@@ -7,11 +7,13 @@ mod check;
 mod detach;
 mod entrypoint;
 mod events;
+mod machine;
 mod objects;
 mod profiles;
 #[cfg(feature = "workbench")]
 mod render;
 mod run;
+mod status;
 mod undo;
 mod validate;
 
@@ -74,6 +76,7 @@ fn health_of(command: &Command, options: &Options) -> Health {
         Command::Caps => with_config(options, |config| capabilities::print(config, options)),
         Command::Render { .. } => at_workbench(command, options),
         Command::Check { probe } => with_config(options, |config| check::check(config, options, *probe)),
+        Command::Status(show) => with_config(options, |config| status::status(config, options, show)),
         Command::Events { kinds } => with_config(options, |config| events::events(config, options, kinds)),
         Command::Attach { interface, mode, object, program, wait, configured } => {
             let wish = attach::Wish {
