@@ -58,12 +58,14 @@ pub enum Status {
     Planned,
     /// `check`: the kernel is not as planned.
     Drift,
+    /// `check`: as planned, and somebody should know something about it.
+    Warn,
 }
 
 impl Status {
     /// All.
-    pub const ALL: [Self; 7] =
-        [Self::Already, Self::Done, Self::Skipped, Self::Failed, Self::Undone, Self::Planned, Self::Drift];
+    pub const ALL: [Self; 8] =
+        [Self::Already, Self::Done, Self::Skipped, Self::Failed, Self::Undone, Self::Planned, Self::Drift, Self::Warn];
 
     /// The word in the report.
     pub const fn word(self) -> &'static str {
@@ -75,6 +77,7 @@ impl Status {
             Self::Undone => "undone",
             Self::Planned => "planned",
             Self::Drift => "drift",
+            Self::Warn => "warn",
         }
     }
 }
@@ -189,7 +192,7 @@ impl Line {
     pub fn priority(&self) -> u8 {
         match (self.status, self.must) {
             (Status::Failed, Must::Required) => 3,
-            (Status::Failed | Status::Drift, _) => 4,
+            (Status::Failed | Status::Drift | Status::Warn, _) => 4,
             _ => 6,
         }
     }

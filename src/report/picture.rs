@@ -147,6 +147,7 @@ const fn shape(status: Status) -> &'static str {
         Status::Undone => "M4 0H-4L-1 -3M-4 0L-1 3\" fill=\"none",
         Status::Planned => "M-3 -4L4 0L-3 4Z",
         Status::Drift => "M0 -4L4 3H-4Z",
+        Status::Warn => "M0 -4V1M0 4V4.1",
     }
 }
 
@@ -329,7 +330,7 @@ impl Drawing {
         let story: Vec<String> = story(line).iter().flat_map(|row| wrapped(row)).collect();
         let around = match line.priority() {
             3 => "step bad",
-            4 => "step warn",
+            4 => "step weak",
             _ => "step",
         };
         let (y, height, class) = (self.y, ROW + 16 * story.len() as u32, class(line));

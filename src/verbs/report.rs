@@ -54,7 +54,7 @@ pub fn report(options: &Options, svg: Option<&Path>, file: Option<&Path>) -> Hea
         say(&document);
         return Health::Healthy;
     }
-    let mut printer = Printer::new(options.shape, options.color, Journal::default(), false);
+    let mut printer = Printer::new(options.shape, options.color, Journal::default(), run.verb, false);
     printer.fit(run.lines.iter().map(|line| line.id.as_str()));
     run.lines.iter().for_each(|line| printer.line(line));
     let began = if run.began.is_empty() { String::new() } else { format!(" of {}", run.began) };
