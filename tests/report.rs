@@ -118,8 +118,7 @@ fn judge(name: &str, svg: &str, document: &str) {
             let fits = (width - (to - from)).abs() < 0.21 || width == 2.5 && to - from < 2.7;
             fits && ((x - from).abs() < 0.11 || x + width > RIGHT - 0.11)
         };
-        let at =
-            of_word.iter().position(|step| near(&step)).unwrap_or_else(|| panic!("{name}: {word} at {x}, {width}"));
+        let at = of_word.iter().position(near).unwrap_or_else(|| panic!("{name}: {word} at {x}, {width}"));
         let step = of_word.remove(at);
         let texts: Vec<&str> =
             inside().filter(|node| node.has_tag_name("text")).filter_map(|text| text.text()).collect();
