@@ -6,6 +6,7 @@
 //!                                                    -> verdict (--load): the verifier's own figures
 //! ```
 
+mod ask;
 mod call;
 mod calls;
 mod gpl;

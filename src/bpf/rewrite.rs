@@ -88,6 +88,28 @@ fn rename_in_btf(
     Ok(Some(()))
 }
 
+/// How many CO-RE relocations an object has (struct btf_ext_header in tools/lib/bpf/libbpf_internal.h).
+pub fn core_relocations(elf: &[u8]) -> Option<usize> {
+    const CORE_RELO: usize = 24;
+    let (header, endian) = header(elf).ok()?;
+    let (_, section) = header.sections(endian, elf).ok()?.section_by_name(endian, b".BTF.ext")?;
+    let (from, size) = section_range(section, endian);
+    let ext = elf.get(from..from.checked_add(size)?)?;
+    let length = word(ext, 4)? as usize;
+    if length < CORE_RELO + 8 {
+        return Some(0);
+    }
+    let (from, end) = (length + word(ext, CORE_RELO)? as usize, word(ext, CORE_RELO + 4)? as usize);
+    let (end, record) = (from + end, word(ext, from)? as usize);
+    let (mut at, mut count) = (from + 4, 0);
+    while at < end {
+        let here = word(ext, at + 4)? as usize;
+        count += here;
+        at = at.checked_add(8)?.checked_add(here.checked_mul(record)?)?;
+    }
+    Some(count)
+}
+
 /// Where .BTF.ext names a section, and the name.
 fn entries_of(ext: &[u8]) -> Vec<(usize, u32)> {
     const HDR_LEN: usize = 4;

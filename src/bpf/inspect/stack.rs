@@ -8,6 +8,7 @@
 use aya_obj::generated::bpf_insn;
 
 use super::{
+    super::walk::Constants,
     state::{Next, Slots, State, target, width},
     value::{
         Value::{self, Any, Function, Global, Map, Stack},
@@ -55,11 +56,11 @@ pub struct Found {
     pub vague: bool,
 }
 
-/// A walk through a program. `constant` reads constants of a map of globals: its number, where, how many bytes.
+/// A walk through a program.
 pub struct Walk<'a> {
     pub code: &'a [bpf_insn],
     pub subprograms: &'a [Subprogram],
-    pub constant: &'a dyn Fn(i32, i64, i64) -> Option<i64>,
+    pub constants: &'a Constants<'a>,
 }
 
 pub(super) struct Walker<'a> {
@@ -273,7 +274,10 @@ impl Walker<'_> {
                 };
                 slots.and_then(|slots| slots.iter().find(|(at, _)| *at == low + off)).map(|(_, value)| *value)
             }
-            Global(map, Some(at)) if !signed => (self.walk.constant)(map, at + off, bytes).map(Value::constant),
+            Global(map, Some(at)) if !signed => {
+                let number = (self.walk.constants)(map, at.wrapping_add(off) as u64, bytes as usize);
+                number.map(|number| Value::constant(number as i64))
+            }
             _ => None,
         };
         slot.unwrap_or(if signed { Any } else { Value::of_bytes(bytes) })
@@ -301,7 +305,7 @@ impl Walker<'_> {
         if depth > DEPTH_MAX {
             self.found.vague = true;
         } else if let Some(Some(known)) = self.found.depths.get_mut(frame) {
-            *known = (*known).max(depth.max(0).next_multiple_of(8) as u32);
+            *known = (*known).max((depth.max(0) as u32).next_multiple_of(8));
         }
     }
 }
