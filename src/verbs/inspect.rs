@@ -32,10 +32,15 @@ pub fn inspect(config: &Config, options: &Options, source: &ObjectSource, load: 
     };
     match options.shape {
         Shape::Json => say(&document(&seen, &name)),
-        Shape::Lines => say(&clean(&text(&seen, &name))),
-        Shape::Quiet => seen.warnings.iter().for_each(|warning| say(&clean(&format!("{}\n", of_warning(warning))))),
+        Shape::Lines => say(&lines(&text(&seen, &name))),
+        Shape::Quiet => seen.warnings.iter().for_each(|warning| say(&lines(&of_warning(warning)))),
     }
     if seen.is_refused() { Health::Failed } else { Health::Healthy }
+}
+
+/// Lines in which nothing drives a terminal, whatever names an object has.
+fn lines(text: &str) -> String {
+    text.lines().map(|line| clean(line) + "\n").collect()
 }
 
 fn told(fault: &Fault) -> String {
