@@ -50,6 +50,7 @@ impl Walker<'_> {
     /// What a helper does besides using memory: jumps to another program, or calls a subprogram.
     fn help(&mut self, state: &mut State, number: usize, helper: i32, given: &[Value; 5], frames: &mut Vec<(usize, Slots)>) {
         const TAIL_CALL: i32 = 12;
+        const LOOP: i32 = 181;
         if helper == TAIL_CALL {
             let [_, map, index, ..] = *given;
             let map = if let Map(map) = map { Some(map) } else { None };
@@ -70,6 +71,9 @@ impl Walker<'_> {
             self.run(callee, arguments, &mut Vec::new());
             return;
         };
+        if helper == LOOP && given.get(3).and_then(|flags| flags.exact()) == Some(0) && !self.found.loops.contains(&number) {
+            self.found.loops.push(number);
+        }
         if let (Some(to), Some(from)) = (arguments.get_mut(context - 1), given.get(which)) {
             *to = *from;
         }

@@ -33,6 +33,10 @@ use crate::{
     sys::{cpu, process},
 };
 
+/// Bytes in which a subprogram saves registers where the verifier writes a loop in place of bpf_loop(), since 5.19
+/// (inline_bpf_loop() in kernel/bpf/verifier.c). They do not count against the limit.
+const INLINED_LOOP: u32 = 24;
+
 /// An object in the making of its report.
 struct Look<'a> {
     job: &'a Job,
@@ -243,7 +247,11 @@ impl<'a> Look<'a> {
             .into_iter()
             .zip(sizes)
             .zip(&found.depths)
-            .map(|((name, instructions), stack)| Subprogram { name, instructions, stack: *stack })
+            .enumerate()
+            .map(|(nth, ((name, instructions), stack))| {
+                let registers = if found.loops.contains(&nth) { INLINED_LOOP } else { 0 };
+                Subprogram { name, instructions, stack: stack.map(|stack| stack + registers) }
+            })
             .collect();
         program.vague = found.vague;
         let depths: Vec<u32> = found.depths.iter().map(|depth| depth.unwrap_or(0)).collect();

@@ -18,8 +18,12 @@ use super::{
 
 /// Instructions walked before it is given up to be exact: the verifier's own limit is a million.
 const STEPS_MAX: usize = 1_000_000;
+/// Instructions walked before ways are joined wherever they meet.
+const STEPS_APART: usize = STEPS_MAX / 4;
+/// States that are kept apart at one place, as the verifier does: a loop over each byte of a stack takes so many.
+const APART: usize = 520;
 /// Joins at one place after which bounds that still move go as far as they can.
-const WIDEN_AFTER: u32 = 20;
+const WIDEN_AFTER: u32 = 4;
 /// Joins at one place after which nothing more is learnt there.
 const JOINS_MAX: u32 = 64;
 /// What the depth of an access is taken for at most.
@@ -48,6 +52,8 @@ pub struct TailCall {
 pub struct Found {
     /// Bytes of stack by subprogram; `None`: it is never reached.
     pub depths: Vec<Option<u32>>,
+    /// Subprograms that the verifier writes a loop into, in place of a call of bpf_loop().
+    pub loops: Vec<usize>,
     /// Subprograms that run later, on a stack of their own.
     pub later: Vec<usize>,
     /// Its jumps to others.
@@ -71,6 +77,34 @@ pub(super) struct Walker<'a> {
     /// What calls without pointers into a stack gave back.
     known: Vec<(usize, [Value; 5], Value)>,
     steps: usize,
+}
+
+/// What has been known at a place where ways meet.
+#[derive(Clone, Default)]
+struct Place {
+    apart: Vec<State>,
+    joined: Option<Box<State>>,
+    joins: u32,
+}
+
+impl Place {
+    /// A way comes here; whether it leads to anything new. Too many ways become one, which then goes on as all of them.
+    fn reach(&mut self, state: &mut State, apart: bool) -> bool {
+        if self.apart.iter().chain(self.joined.as_deref()).any(|known| known.covers(state)) {
+            return false;
+        }
+        if self.joined.is_none() && apart && self.apart.len() < APART {
+            self.apart.push(state.clone());
+            return true;
+        }
+        let joined = self.joined.get_or_insert_with(|| Box::new(self.apart.first().unwrap_or(state).clone()));
+        self.joins += 1;
+        if self.joins > JOINS_MAX || !joined.join(state, self.joins > WIDEN_AFTER) {
+            return self.joins == 1;
+        }
+        state.clone_from(joined);
+        true
+    }
 }
 
 impl Walk<'_> {
@@ -105,26 +139,19 @@ impl Walker<'_> {
         let mut entry = State { registers: [Any; 11], slots: Vec::new() };
         entry.registers.iter_mut().skip(1).zip(given).for_each(|(register, value)| *register = value);
         entry.registers.iter_mut().skip(10).for_each(|register| *register = Stack(number, 0, 0));
-        let mut states: Vec<Option<(State, u32)>> = vec![None; subprogram.end - subprogram.start];
+        let mut places: Vec<Place> = vec![Place::default(); subprogram.end - subprogram.start];
         let (mut waiting, mut back) = (vec![(subprogram.start, entry)], None::<Value>);
         while let Some((mut at, mut state)) = waiting.pop() {
             loop {
                 let Some(insn) = self.walk.code.get(at).filter(|_| at >= subprogram.start && at < subprogram.end) else {
                     break;
                 };
+                let apart = self.steps < STEPS_APART;
                 if self.meets.get(at) == Some(&true)
-                    && let Some(place) = states.get_mut(at - subprogram.start)
+                    && let Some(place) = places.get_mut(at - subprogram.start)
+                    && !place.reach(&mut state, apart)
                 {
-                    match place {
-                        Some((known, joins)) => {
-                            *joins += 1;
-                            if *joins > JOINS_MAX || !known.join(&state, *joins > WIDEN_AFTER) {
-                                break;
-                            }
-                            state = known.clone();
-                        }
-                        None => *place = Some((state.clone(), 0)),
-                    }
+                    break;
                 }
                 self.steps += 1;
                 if self.steps > STEPS_MAX {

@@ -54,6 +54,15 @@ impl State {
         }
     }
 
+    /// Whether whatever is found out from here holds from `other`, too.
+    pub fn covers(&self, other: &Self) -> bool {
+        let slot = |slots: &Slots, at: i64| slots.iter().find(|(slot, _)| *slot == at).map_or(Any, |(_, value)| *value);
+        let registers = self.registers.iter().zip(&other.registers).all(|(mine, theirs)| mine.covers(*theirs));
+        registers
+            && self.slots.iter().all(|(at, mine)| mine.covers(slot(&other.slots, *at)))
+            && other.slots.iter().all(|(at, theirs)| slot(&self.slots, *at).covers(*theirs))
+    }
+
     /// Takes in another state at the same place; whether that taught anything.
     pub fn join(&mut self, other: &Self, widen: bool) -> bool {
         let mut new = self.clone();

@@ -87,6 +87,21 @@ impl Value {
         }
     }
 
+    /// Whether whatever is found out with it holds for `other`, too.
+    pub const fn covers(self, other: Self) -> bool {
+        match (self, other) {
+            (Number(a, b), Number(c, d)) => a <= c && d <= b,
+            (Stack(frame, a, b), Stack(other, c, d)) => frame == other && a <= c && d <= b,
+            (Any, Stack(..) | Value::Function(_)) => false,
+            (Any, _) => true,
+            (Value::Map(map), Value::Map(other)) => map == other,
+            (Value::Function(is), Value::Function(other)) => is == other,
+            (Global(map, None), Global(other, _)) => map == other,
+            (Global(map, Some(at)), Global(other, Some(there))) => map == other && at == there,
+            _ => false,
+        }
+    }
+
     /// What an instruction of BPF_ALU (`wide`: BPF_ALU64) makes of `self` and `other`. `signed`: the bits of a
     /// sign-extending move, or 0.
     pub fn compute(self, code: u8, other: Self, wide: bool, signed: i16) -> Self {
@@ -175,9 +190,8 @@ fn between(operation: u8, a: Value, b: Value, signed: i16) -> Value {
         (op::MUL, _) if positive => Number(a_low.saturating_mul(b_low), a_high.saturating_mul(b_high)),
         (op::AND, _) if b_low >= 0 => Number(0, if a_low >= 0 { a_high.min(b_high) } else { b_high }),
         (op::AND, _) if a_low >= 0 => Number(0, a_high),
-        (op::OR | op::XOR, _) if positive => {
-            Number(0, (a_high | b_high).checked_add(1).and_then(|n| (n as u64).checked_next_power_of_two()).map_or(i64::MAX, |n| (n - 1).min(i64::MAX as u64) as i64))
-        }
+        (op::OR, _) if positive => Number(a_low.max(b_low), all_ones(a_high | b_high)),
+        (op::XOR, _) if positive => Number(0, all_ones(a_high | b_high)),
         (op::DIV, Some(by)) if positive && by > 0 && signed == 0 => Number(a_low / by, a_high / by),
         (op::MOD, Some(by)) if by > 0 && signed == 0 => Number(0, by - 1),
         (op::RSH, Some(by)) if a_low >= 0 => Number(a_low >> (by & 63), a_high >> (by & 63)),
@@ -186,6 +200,11 @@ fn between(operation: u8, a: Value, b: Value, signed: i16) -> Value {
         (op::LSH, Some(by)) if a_low >= 0 && a_high < 1 << 30 && by < 32 => Number(a_low << by, a_high << by),
         _ => Any,
     }
+}
+
+/// The largest number of as many bits.
+const fn all_ones(number: i64) -> i64 {
+    (u64::MAX >> number.leading_zeros()) as i64 & i64::MAX
 }
 
 /// Whether a jump is taken: `None` when both can be. With it, what the register then is on each way: taken, and not.

@@ -43,7 +43,7 @@ NOINLINE int first(int seed) { volatile int kept = seed; return kept + two(seed 
 SEC("xdp")
 int shallow(struct xdp_md *ctx)
 {
-	return without_stack(ctx->data) & 1;
+	return without_stack(ctx->ingress_ifindex) & 1;
 }
 
 SEC("xdp")
@@ -51,7 +51,7 @@ int deep(struct xdp_md *ctx)
 {
 	volatile long kept = 1;
 
-	return (top(ctx->data_end) + kept) & 1;
+	return (top(ctx->rx_queue_index) + kept) & 1;
 }
 
 SEC("xdp")

@@ -41,11 +41,12 @@ int downwards(struct xdp_md *ctx)
 SEC("xdp")
 int from_a_place(struct xdp_md *ctx)
 {
-	__u32 words[ROUNDS] = {}, start = bpf_get_prandom_u32() & 7;
+	__u32 words[ROUNDS] = {};
+	__u64 start = bpf_get_prandom_u32() & 7;
 
 #pragma clang loop unroll(disable)
-	for (__u32 i = start; i < ROUNDS; i++)
-		words[i] = i;
+	for (int i = 0; i < 8; i++)
+		words[start + i] = i;
 	return words[ROUNDS / 2] & 1;
 }
 

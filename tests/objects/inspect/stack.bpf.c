@@ -50,11 +50,11 @@ SEC("raw_tp/sys_enter")
 int at_index(void *ctx)
 {
 	char bytes[BYTES] = {};
-	__u32 at = bpf_get_prandom_u32() % BYTES;
+	__u64 at = bpf_get_prandom_u32() & 31;
 
 	bytes[at] = 1;
 	bpf_get_current_comm(bytes, 16);
-	return bytes[(at * 7) % BYTES];
+	return bytes[at ^ 5];
 }
 
 SEC("perf_event")
