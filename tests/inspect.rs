@@ -30,24 +30,24 @@ fn all() -> Vec<String> {
     let mut objects = Vec::new();
     for source in sources {
         let name = source.file_name().unwrap().to_str().unwrap().trim_end_matches(".bpf.c").to_owned();
-        for (number, flags) in [["-O1", "-mcpu=v1"], ["-O2", "-mcpu=v1"], ["-O1", "-mcpu=v3"], ["-O2", "-mcpu=v3"]]
-            .iter()
-            .enumerate()
+        for (number, flags) in
+            [["-O1", "-mcpu=v1"], ["-O2", "-mcpu=v1"], ["-O1", "-mcpu=v3"], ["-O2", "-mcpu=v3"]].iter().enumerate()
         {
             objects.push(build(&name, &format!("{name}.{number}"), flags));
         }
     }
     // The same sources with other sizes.
-    for bytes in ["-DBYTES=16", "-DBYTES=56", "-DBYTES=136"] {
+    for bytes in ["-DBYTES=40", "-DBYTES=56", "-DBYTES=136"] {
         for name in ["stack", "calls"].into_iter().filter(|name| *name == "stack" || bytes != "-DBYTES=136") {
             objects.push(build(name, &format!("{name}{bytes}"), &["-O2", bytes]));
         }
     }
-    for rounds in ["-DROUNDS=12", "-DROUNDS=32"] {
+    for rounds in ["-DROUNDS=16", "-DROUNDS=32"] {
         objects.push(build("loops", &format!("loops{rounds}"), &["-O2", rounds]));
     }
     objects.extend(["builtin:edge", "builtin:trace", "builtin:reads"].map(str::to_owned));
-    for name in ["chain", "count_v1", "maps", "peek", "probes", "slow", "slow_tp", "table_64", "tail", "typed", "ways"] {
+    for name in ["chain", "count_v1", "maps", "peek", "probes", "slow", "slow_tp", "table_64", "tail", "typed", "ways"]
+    {
         objects.push(object(name));
     }
     objects
@@ -55,7 +55,10 @@ fn all() -> Vec<String> {
 
 fn inspect(s: &Sandbox, args: &[&str]) -> (i32, Value) {
     let ran = s.bpfboot(&[&["--json", "inspect"], args].concat());
-    (ran.code.unwrap(), serde_json::from_str(&ran.stdout).unwrap_or_else(|e| panic!("{args:?}: {e}\n{}{}", ran.stdout, ran.stderr)))
+    (
+        ran.code.unwrap(),
+        serde_json::from_str(&ran.stdout).unwrap_or_else(|e| panic!("{args:?}: {e}\n{}{}", ran.stdout, ran.stderr)),
+    )
 }
 
 fn list<'a>(value: &'a Value, key: &str) -> &'a Vec<Value> {
@@ -135,7 +138,7 @@ fn tail_calls_run_as_deep_as_is_said() {
             let warned = list(&seen, "warnings").iter().filter(|warning| warning["program"] == "jump_0").count();
             assert_eq!(warned, usize::from(length > 33), "{seen}");
             // So many bodies does the kernel run.
-            assert_eq!(s.apply(&format!("[object.jumps]\npath = \"{object}\"")).code, Some(0));
+            assert_eq!(s.apply(&format!("[object.jumps]\npath = \"{object}\"")).ran.code, Some(0));
             let pin = format!("{}/jumps", common::LIVE);
             let frame = "/run/frame";
             fs::write(frame, [0; 64]).unwrap();
@@ -143,7 +146,7 @@ fn tail_calls_run_as_deep_as_is_said() {
             ok(Command::new("bpftool").args(run));
             let dump = ["--json", "map", "dump", "pinned", &format!("{pin}/maps/bodies")];
             let dump: Value = serde_json::from_slice(&ok(Command::new("bpftool").args(dump)).stdout).unwrap();
-            assert_eq!(dump[0]["formatted"]["value"], length.min(33) + 1, "{dump}");
+            assert_eq!(dump[0]["value"][0], format!("{:#04x}", length.min(33) + 1), "{dump}");
             s.bpfboot(&["undo"]);
         }
         let (_, seen) = inspect(s, &[&object("chain"), "-c", s.config("c.toml", "").to_str().unwrap()]);
@@ -204,7 +207,9 @@ fn what_the_kernel_refuses_is_said_before() {
         let own = s.file("/run/own.bpf.c", &format!("{head}\"Proprietary\";\n{print}"));
         let machine = String::from_utf8(ok(Command::new("cc").arg("-print-multiarch")).stdout).unwrap();
         let include = format!("-I/usr/include/{}", machine.trim());
-        ok(Command::new("clang").args(["-g", "-O2", "-target", "bpf", &include, "-o", "/run/own.bpf.o", "-c"]).arg(own));
+        ok(Command::new("clang")
+            .args(["-g", "-O2", "-target", "bpf", &include, "-o", "/run/own.bpf.o", "-c"])
+            .arg(own));
         let (warnings, verifier) = refused(s, "/run/own.bpf.o");
         let only = "GPL-only helpers (trace_printk) are for programs under the GPL; the licence is \"Proprietary\"";
         assert_eq!(warnings, [only]);
@@ -222,7 +227,8 @@ fn people_read_it_and_a_bad_object_is_bad_input() {
     sandbox(|s| {
         let ran = s.bpfboot(&["inspect", "builtin:edge"]);
         assert_eq!(ran.code, Some(0), "{}", ran.stderr);
-        for line in ["  tail call   dispatch[0..2] -> http, dns, tls", "CAP_NET_ADMIN  networking: ", "map      dispatch: prog_array"] {
+        for line in ["  tail call   dispatch[2] -> tls", "CAP_NET_ADMIN  networking: ", "map      dispatch: prog_array"]
+        {
             assert!(ran.stdout.contains(line), "{line:?} is missing\n{}", ran.stdout);
         }
         let (_, seen) = inspect(s, &["builtin:edge"]);

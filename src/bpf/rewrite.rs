@@ -11,7 +11,7 @@ use object::{
 
 use super::{
     btf::{add_name, add_string, strings_at, text, word},
-    elf::{damaged, header, is_program, section_name},
+    elf::{damaged, header, is_program, section, section_name},
     kind::understand,
 };
 use crate::{config::Table, error::Fault};
@@ -91,10 +91,7 @@ fn rename_in_btf(
 /// How many CO-RE relocations an object has (struct btf_ext_header in tools/lib/bpf/libbpf_internal.h).
 pub fn core_relocations(elf: &[u8]) -> Option<usize> {
     const CORE_RELO: usize = 24;
-    let (header, endian) = header(elf).ok()?;
-    let (_, section) = header.sections(endian, elf).ok()?.section_by_name(endian, b".BTF.ext")?;
-    let (from, size) = section_range(section, endian);
-    let ext = elf.get(from..from.checked_add(size)?)?;
+    let ext = section(elf, b".BTF.ext")?;
     let length = word(ext, 4)? as usize;
     if length < CORE_RELO + 8 {
         return Some(0);

@@ -145,9 +145,18 @@ impl Words {
         let shown = word.display().to_string();
         match (self.verb, &self.operand) {
             (None, _) => self.verb = Some(Verb::parse(&shown)?),
-            (Some(Verb::Attach | Verb::Detach | Verb::Run | Verb::Render | Verb::Inspect | Verb::Profiles | Verb::Help), None) => {
-                self.operand = Some(word)
-            }
+            (
+                Some(
+                    Verb::Attach
+                    | Verb::Detach
+                    | Verb::Run
+                    | Verb::Render
+                    | Verb::Inspect
+                    | Verb::Profiles
+                    | Verb::Help,
+                ),
+                None,
+            ) => self.operand = Some(word),
             (Some(Verb::Render), Some(_)) => self.arguments.push(word),
             (Some(verb), _) => return Err(Usage::new(&format!("'{shown}' is one word too many for {}", verb.word()))),
         }

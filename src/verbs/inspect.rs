@@ -61,7 +61,12 @@ fn text(seen: &Inspection, name: &str) -> String {
     let mut out = format!("object   {name}: {} bytes, sha256 {sha}, licence {:?}, {btf}\n", seen.bytes, seen.license);
     let mut head = "kernel   ";
     for version in versions(seen) {
-        let parts: Vec<String> = seen.since.iter().filter(|since| since.kernel == version).map(|since| format!("{} ({})", since.what, since.used_by.join(", "))).collect();
+        let parts: Vec<String> = seen
+            .since
+            .iter()
+            .filter(|since| since.kernel == version)
+            .map(|since| format!("{} ({})", since.what, since.used_by.join(", ")))
+            .collect();
         let _ = writeln!(out, "{head}{}.{}  {}", version.major, version.minor, parts.join("; "));
         head = "         ";
     }

@@ -10,7 +10,14 @@ use super::{
 };
 
 impl Walker<'_> {
-    pub(super) fn call(&mut self, state: &mut State, number: usize, at: usize, insn: &bpf_insn, frames: &mut Vec<(usize, Slots)>) {
+    pub(super) fn call(
+        &mut self,
+        state: &mut State,
+        number: usize,
+        at: usize,
+        insn: &bpf_insn,
+        frames: &mut Vec<(usize, Slots)>,
+    ) {
         let mut given = [Any; 5];
         given.iter_mut().zip(state.registers.iter().skip(1)).for_each(|(to, from)| *to = *from);
         let mut back = Any;
@@ -48,7 +55,14 @@ impl Walker<'_> {
     }
 
     /// What a helper does besides using memory: jumps to another program, or calls a subprogram.
-    fn help(&mut self, state: &mut State, number: usize, helper: i32, given: &[Value; 5], frames: &mut Vec<(usize, Slots)>) {
+    fn help(
+        &mut self,
+        state: &mut State,
+        number: usize,
+        helper: i32,
+        given: &[Value; 5],
+        frames: &mut Vec<(usize, Slots)>,
+    ) {
         const TAIL_CALL: i32 = 12;
         const LOOP: i32 = 181;
         if helper == TAIL_CALL {
@@ -71,7 +85,10 @@ impl Walker<'_> {
             self.run(callee, arguments, &mut Vec::new());
             return;
         };
-        if helper == LOOP && given.get(3).and_then(|flags| flags.exact()) == Some(0) && !self.found.loops.contains(&number) {
+        if helper == LOOP
+            && given.get(3).and_then(|flags| flags.exact()) == Some(0)
+            && !self.found.loops.contains(&number)
+        {
             self.found.loops.push(number);
         }
         if let (Some(to), Some(from)) = (arguments.get_mut(context - 1), given.get(which)) {

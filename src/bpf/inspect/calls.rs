@@ -42,7 +42,8 @@ const fn frame(depth: u32) -> (u32, u32) {
 /// Where the subprograms of a linked program begin: where it is called to, or where a callback is taken from.
 pub fn starts(code: &[bpf_insn]) -> Vec<usize> {
     let mut starts = vec![0];
-    starts.extend(code.iter().enumerate().filter_map(|(at, insn)| callee(at, insn)).filter(|start| *start < code.len()));
+    starts
+        .extend(code.iter().enumerate().filter_map(|(at, insn)| callee(at, insn)).filter(|start| *start < code.len()));
     starts.sort_unstable();
     starts.dedup();
     starts
@@ -85,7 +86,7 @@ impl Calls {
             let start = Chain { path: Vec::new(), bytes: 0, before_6_9: 0 };
             self.follow(start, *root, depths, &mut found);
         }
-        found.sort_by(|a, b| b.bytes.cmp(&a.bytes));
+        found.sort_by_key(|chain| std::cmp::Reverse(chain.bytes));
         found
     }
 

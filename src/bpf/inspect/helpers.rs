@@ -3,7 +3,8 @@
 /// A character for each helper by its number: '0', and more by the bits of its arguments that point to memory, the first
 /// the lowest. From the prototypes in include/uapi/linux/bpf.h; pointers that the kernel follows at its own risk
 /// (`unsafe_ptr`) and what is handed on to a callback are left out.
-const MEMORY: &[u8] = b"O373101004002000100022100:52522002003100000001000901260529002000204252666440400001602213330001111012;\
+const MEMORY: &[u8] =
+    b"O373101004002000100022100:52522002003100000001000901260529002000204252666440400001602213330001111012;\
 222299730;:111110024:0020:21131111011111222073255202110510103141=2103111000151900542000044503331991155133330173";
 
 /// The arguments that a helper takes as memory, one bit each. Of a helper that is not known: all.

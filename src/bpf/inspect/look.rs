@@ -20,7 +20,8 @@ use super::{
         source,
         walk::{Constants, Walk},
     },
-    Inspection, Program, Subprogram, Warning, ask::ask,
+    Inspection, Program, Subprogram, Warning,
+    ask::ask,
     calls::{self, Calls},
     gpl,
     needs::{self, Needs},
@@ -46,7 +47,7 @@ struct Look<'a> {
     /// Its BTF as the kernel is given it.
     btf: Vec<u8>,
     /// Functions of the kernel that it names, with their BTF ids here.
-    functions: Vec<(String, u32)>,
+    functions: Vec<(u32, String)>,
 }
 
 /// Inspects an object. `configured`: what the configuration wants of it, whose maps and globals then count. `load`: the
@@ -63,7 +64,8 @@ pub fn inspect(
     let bytes = source::read(source, allow_untrusted)?;
     elf::check(&bytes.elf)?;
     let shape = elf::look(&bytes.elf)?;
-    let mut seen = Inspection { bytes: bytes.elf.len(), typed: shape.typed, globals: shape.globals, ..Inspection::default() };
+    let mut seen =
+        Inspection { bytes: bytes.elf.len(), typed: shape.typed, globals: shape.globals, ..Inspection::default() };
     let mut wish = configured.cloned().map_or_else(|| wish(source), Ok)?;
     let mut programs = Table::default();
     for program in &shape.programs {
@@ -120,7 +122,8 @@ impl<'a> Look<'a> {
     fn open(job: &'a Job, kernel: &'a KernelBtf<'a>, seen: &mut Inspection) -> Result<Self, Fault> {
         let mut object = open::read(job)?;
         let btf = open::type_info(&mut object)?.unwrap_or_default();
-        let named = Types::read(&btf).map(|types| types.functions(".ksyms")).unwrap_or_default();
+        // As they were written: aya makes variables of them, as the kernel wants it.
+        let named = elf::section(&job.bytes.elf, b".BTF").and_then(Types::read).map(|types| types.functions(".ksyms"));
         let mut lost = open::relocate_types(job, &mut object, kernel).err();
         let mut maps: Vec<_> = std::mem::take(&mut object.maps).into_iter().collect();
         maps.sort_by(|a, b| a.0.cmp(&b.0));
@@ -131,7 +134,7 @@ impl<'a> Look<'a> {
             seen.warnings.push(Warning { program: String::new(), what, mend: fault.mend.clone(), refuses: false });
         }
         let id = |name: &str| kernel.get().ok()?.id_by_type_name_kind(name, aya_obj::btf::BtfKind::Func).ok();
-        let functions = named.into_iter().filter_map(|name| Some((id(&name).map(|id| (name, id)))?)).collect();
+        let functions = named.into_iter().flatten().filter_map(|name| Some((id(&name)?, name))).collect();
         Ok(Self { job, object, maps, btf, functions })
     }
 
@@ -144,7 +147,8 @@ impl<'a> Look<'a> {
     fn constant(&self, map: i32, at: u64, size: usize) -> Option<u64> {
         let (_, map) = self.maps.get(usize::try_from(map).ok()?.checked_sub(1)?)?;
         let at = usize::try_from(at).ok()?;
-        let bytes = map.data().get(at..at.checked_add(size)?).filter(|_| map.section_kind() == EbpfSectionKind::Rodata)?;
+        let bytes =
+            map.data().get(at..at.checked_add(size)?).filter(|_| map.section_kind() == EbpfSectionKind::Rodata)?;
         let mut wide = [0; 8];
         wide.get_mut(..size)?.copy_from_slice(bytes);
         Some(u64::from_le_bytes(wide))
@@ -202,8 +206,8 @@ impl<'a> Look<'a> {
         }
         let used = walk.kernel_functions();
         let name = |(id, of): &(u32, u16)| {
-            let known = self.functions.iter().find(|(_, known)| known == id && *of == 0);
-            known.map_or_else(|| format!("#{id}"), |(name, _)| name.clone())
+            let known = self.functions.iter().find(|(known, _)| known == id && *of == 0);
+            known.map_or_else(|| format!("#{id}"), |(_, name)| name.clone())
         };
         program.functions = used.iter().map(name).collect();
         program.maps = walk.maps().into_iter().filter_map(|number| self.map_name(number)).collect();

@@ -142,10 +142,8 @@ impl Walker<'_> {
         let mut places: Vec<Place> = vec![Place::default(); subprogram.end - subprogram.start];
         let (mut waiting, mut back) = (vec![(subprogram.start, entry)], None::<Value>);
         while let Some((mut at, mut state)) = waiting.pop() {
-            loop {
-                let Some(insn) = self.walk.code.get(at).filter(|_| at >= subprogram.start && at < subprogram.end) else {
-                    break;
-                };
+            let inside = |at: &usize| (subprogram.start..subprogram.end).contains(at);
+            while let Some(insn) = Some(at).filter(inside).and_then(|at| self.walk.code.get(at)) {
                 let apart = self.steps < STEPS_APART;
                 if self.meets.get(at) == Some(&true)
                     && let Some(place) = places.get_mut(at - subprogram.start)

@@ -49,7 +49,9 @@ impl State {
 
     pub fn set(&mut self, register: u8, value: Value) {
         // The frame pointer is nobody's to write.
-        if register < 10 && let Some(place) = self.registers.get_mut(usize::from(register)) {
+        if register < 10
+            && let Some(place) = self.registers.get_mut(usize::from(register))
+        {
             *place = value;
         }
     }
@@ -78,7 +80,8 @@ impl State {
             }
             true
         });
-        let only = other.slots.iter().filter(|(at, value)| matches!(value, Stack(..)) && find(&self.slots, *at).is_none());
+        let only =
+            other.slots.iter().filter(|(at, value)| matches!(value, Stack(..)) && find(&self.slots, *at).is_none());
         new.slots.extend(only);
         let learnt = new != *self;
         *self = new;

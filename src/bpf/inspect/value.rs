@@ -74,12 +74,30 @@ impl Value {
     /// What it can be when it can be either. Where one is a pointer into the stack, the verifier follows it on a path of
     /// its own: so it stays one. `widen`: bounds that move go as far as they can, so that loops come to an end.
     pub fn join(self, other: Self, widen: bool) -> Self {
-        let low = |old: i64, new: i64, most| if new >= old { old } else if widen { most } else { new };
-        let high = |old: i64, new: i64, most| if new <= old { old } else if widen { most } else { new };
+        let low = |old: i64, new: i64, most| {
+            if new >= old {
+                old
+            } else if widen {
+                most
+            } else {
+                new
+            }
+        };
+        let high = |old: i64, new: i64, most| {
+            if new <= old {
+                old
+            } else if widen {
+                most
+            } else {
+                new
+            }
+        };
         match (self, other) {
             (is, other) if is == other => is,
             (Number(a, b), Number(c, d)) => Number(low(a, c, i64::MIN), high(b, d, i64::MAX)),
-            (Stack(frame, a, b), Stack(other, c, d)) if frame == other => Stack(frame, low(a, c, -FAR), high(b, d, FAR)),
+            (Stack(frame, a, b), Stack(other, c, d)) if frame == other => {
+                Stack(frame, low(a, c, -FAR), high(b, d, FAR))
+            }
             (Stack(..), Stack(..)) => Any,
             (stack @ Stack(..), _) | (_, stack @ Stack(..)) => stack,
             (Global(map, _), Global(other, _)) if map == other => Global(map, None),

@@ -42,7 +42,14 @@ const fn has_private_stack(kind: Kind) -> bool {
 }
 
 /// What is wrong with the stack of a program.
-pub fn of_stack(program: &Program, kind: Kind, typed: bool, calls: &Calls, chains: &[Chain], depths: &[u32]) -> Vec<Warning> {
+pub fn of_stack(
+    program: &Program,
+    kind: Kind,
+    typed: bool,
+    calls: &Calls,
+    chains: &[Chain],
+    depths: &[u32],
+) -> Vec<Warning> {
     let mut found = Vec::new();
     let mut warn = |refuses, what: String, mend: &str| {
         found.push(Warning { program: program.name.clone(), what, mend: mend.into(), refuses });
@@ -56,7 +63,8 @@ pub fn of_stack(program: &Program, kind: Kind, typed: bool, calls: &Calls, chain
     }
     let any_tail_call = calls.tail_calls.contains(&true);
     if let Some(chain) = chains.first().filter(|chain| alone && chain.path.len() > 1) {
-        let what = |bytes| format!("the stacks of {} take {bytes} bytes together; {STACK_MAX} is the most", path(&chain.path));
+        let what =
+            |bytes| format!("the stacks of {} take {bytes} bytes together; {STACK_MAX} is the most", path(&chain.path));
         if chain.bytes > STACK_MAX && has_private_stack(kind) && !any_tail_call {
             warn(false, what(chain.bytes) + " before 6.13, and where not on x86-64", PER_CPU);
         } else if chain.bytes > STACK_MAX {
@@ -96,7 +104,10 @@ impl Inspection {
             let way = &program.way;
             let is_first = || !self.programs.iter().any(|other| other.way.programs.iter().any(|next| next == name));
             if way.endless && way.programs.iter().any(|next| next == name) {
-                let what = format!("its tail calls come back to it ({name} -> {}): only the kernel's limit of {JUMPS_MAX} ends them", way.programs.join(" -> "));
+                let what = format!(
+                    "its tail calls come back to it ({name} -> {}): only the kernel's limit of {JUMPS_MAX} ends them",
+                    way.programs.join(" -> ")
+                );
                 warn(name, false, what, "count the jumps, or make sure that one of them ends it");
             } else if !way.endless && way.programs.len() > JUMPS_MAX && is_first() {
                 let what = format!("a chain of {} tail calls; the kernel stops after {JUMPS_MAX}", way.programs.len());
@@ -106,7 +117,9 @@ impl Inspection {
                 program.helpers.iter().map(String::as_str).filter(|helper| gpl::is_gpl_only(helper)).collect();
             let only = match () {
                 () if !restricted.is_empty() => Some(format!("GPL-only helpers ({})", restricted.join(", "))),
-                () if !program.functions.is_empty() => Some(format!("kernel functions ({})", program.functions.join(", "))),
+                () if !program.functions.is_empty() => {
+                    Some(format!("kernel functions ({})", program.functions.join(", ")))
+                }
                 () if program.kind == "lsm" => Some("LSM programs".to_owned()),
                 () => None,
             };
