@@ -13,6 +13,7 @@
 //! | room | what it knows |
 //! |---|---|
 //! | `cli`, `config` | what was asked for; the only ones that read arguments and TOML |
+//! | `kernel_config`, `inflate` | what this kernel was built with |
 //! | `boot` | what this boot asks for: the kernel's command line, a credential |
 //! | `facts` | the machine, looked at once |
 //! | `profiles` | sets of sysctls, each key with its reason |
@@ -23,6 +24,7 @@
 //! | `verbs` | how a plan is walked: apply, check, undo, attach, detach; reading events; becoming a command |
 //! | `journal`, `lock` | what survives a kill, and one run at a time |
 //! | `privilege`, `account`, `trust` | letting capabilities go; whom `run` becomes; whom to trust |
+//! | `seen` | what `status` saw, as data |
 //! | `event` | what the embedded objects write into their ring buffers; `ebpf/` includes it, too |
 //! | `report`, `logger`, `systemd`, `health` | what is said, where, and the exit codes |
 //! | `sys` | system calls; the only one with `unsafe` |
@@ -43,7 +45,9 @@ mod fields;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod health;
+mod inflate;
 mod journal;
+mod kernel_config;
 mod lock;
 mod logger;
 mod needed;
@@ -51,6 +55,7 @@ mod plan;
 mod privilege;
 mod profiles;
 mod report;
+mod seen;
 mod step;
 mod sys;
 mod systemd;

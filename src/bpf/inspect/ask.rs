@@ -10,6 +10,7 @@ use super::{
         job::{Job, ProgramJob},
         layout::{Layout, Machine},
         load::{new_program, verify},
+        maps::{create, fill_globals},
         open::{self, KernelBtf},
     },
     Inspection,
@@ -51,8 +52,8 @@ fn prepare(job: &Job, kernel: &KernelBtf<'_>, machine: Machine) -> Result<Ready,
     for (name, map) in &defined {
         let wish = job.maps.get(name).cloned().unwrap_or_else(MapWish::default);
         let layout = Layout::wanted(map, &wish, machine);
-        let fd = open::create(name, map, layout, machine, ready.btf.as_ref(), None)?;
-        open::fill_globals(&fd, map).map_err(|fault| fault.about(format_args!("map {name}")))?;
+        let fd = create(name, map, layout, machine, ready.btf.as_ref(), None)?;
+        fill_globals(&fd, map).map_err(|fault| fault.about(format_args!("map {name}")))?;
         ready.maps.push(fd);
     }
     let places = defined.iter().zip(&ready.maps).map(|((name, map), fd)| (name.as_str(), fd.as_raw_fd(), map));
