@@ -16,12 +16,13 @@ pub(super) enum Verb {
     Run,
     Caps,
     Render,
+    Inspect,
     Profiles,
     Help,
 }
 
 impl Verb {
-    pub(super) const ALL: [Self; 13] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::Apply,
         Self::Check,
         Self::Status,
@@ -33,6 +34,7 @@ impl Verb {
         Self::Run,
         Self::Caps,
         Self::Render,
+        Self::Inspect,
         Self::Profiles,
         Self::Help,
     ];
@@ -50,6 +52,7 @@ impl Verb {
             Self::Run => "run",
             Self::Caps => "caps",
             Self::Render => "render",
+            Self::Inspect => "inspect",
             Self::Profiles => "profiles",
             Self::Help => "help",
         }
@@ -64,6 +67,7 @@ impl Verb {
             Self::Attach => "configured, mode, object, program, wait",
             Self::Detach => "object, program",
             Self::Events => "kind",
+            Self::Inspect => "load",
             Self::Report => "svg",
             Self::Undo | Self::Run | Self::Caps | Self::Render | Self::Profiles | Self::Help => "",
         }
@@ -87,9 +91,9 @@ impl Verb {
 
 /// All of them, as messages list them.
 pub(super) const VERBS: &str =
-    "apply, check, status, report, undo, attach, detach, events, run, caps, render, profiles, help";
+    "apply, check, status, report, undo, attach, detach, events, run, caps, render, inspect, profiles, help";
 /// What every verb knows.
 pub(super) const GLOBAL_OPTIONS: &str = "config, boot, allow-untrusted, json, quiet, color, help, version";
 /// What only some know.
 pub(super) const OWN_OPTIONS: &str =
-    "dry-run, configured, count, kind, mode, object, probe, program, prometheus, sample, svg, wait, watch";
+    "dry-run, configured, count, kind, load, mode, object, probe, program, prometheus, sample, svg, wait, watch";
