@@ -1,7 +1,7 @@
 //! What a run says: one line a step for people, one JSON document for machines, and the same document in /run.
 //!
 //! This file holds the types and knows no output. `people` words them, `printer` puts the words on stdout, `json`
-//! makes the document, `store` keeps it, `read` reads it back, `picture` draws it. Nothing in here looks at the kernel,
+//! makes the document, `store` keeps it, `told` reads it back, `picture` draws it. Nothing in here looks at the kernel,
 //! and nothing in here can fail a run.
 
 mod clock;
@@ -13,7 +13,7 @@ mod people;
 mod picture;
 mod printer;
 #[cfg(feature = "workbench")]
-mod read;
+mod told;
 mod seen;
 mod store;
 #[cfg(feature = "workbench")]
@@ -39,7 +39,7 @@ pub(crate) use people::{headline, story, why};
 pub use picture::picture;
 pub use printer::{Color, Journal, Printer, Shape, complain, say, try_say};
 #[cfg(feature = "workbench")]
-pub use read::read;
+pub use told::read;
 pub use seen::{seen, seen_document};
 pub use store::{Kept, PATH, replace, store, store_again, store_open};
 
