@@ -5,11 +5,13 @@
 //! bytes     shape  wish+shape  what is there                builds the next generation in `stage`     the flip
 //! ```
 
+mod around;
 mod attach;
 mod btf;
 mod child;
 mod choice;
 mod commit;
+mod contents;
 mod crew;
 mod delegate;
 mod elf;
@@ -20,6 +22,8 @@ mod finish;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod generation;
+#[cfg(feature = "workbench")]
+mod inspect;
 mod job;
 mod kconfig;
 mod kind;
@@ -30,6 +34,7 @@ mod open;
 mod outside;
 mod parent;
 mod plan;
+mod probe;
 mod proof;
 mod record;
 mod rewrite;
@@ -47,11 +52,14 @@ mod wire;
 
 pub use commit::{Committed, commit, retire};
 pub use generation::open_live;
+#[cfg(feature = "workbench")]
+pub use inspect::{Inspection, Program, STACK_MAX, Warning, inspect};
 pub use job::XdpJob;
 pub use kind::Kind;
 pub use layout::Layout;
 pub use parent::stage;
 pub use plan::{Blocked, BpfPlan, ObjectPlan, perf_event_paranoid};
+pub use probe::probe;
 pub use proof::{How, XdpHow};
 pub use record::Record;
 pub use status::look;

@@ -4,7 +4,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use super::Format;
 use crate::{
-    config::{IfName, PinName, XdpMode},
+    config::{IfName, ObjectSource, PinName, XdpMode},
     event::Kind,
 };
 
@@ -30,7 +30,10 @@ pub enum Command {
         dry_run: bool,
     },
     /// Compare the kernel with the plan.
-    Check,
+    Check {
+        /// Also load, run and drop a program.
+        probe: bool,
+    },
     /// Show the live generation.
     Status(Show),
     /// Take back what apply did.
@@ -77,6 +80,13 @@ pub enum Command {
         format: Format,
         /// What `run` is to start there.
         command: Vec<OsString>,
+    },
+    /// Say what an object is and takes.
+    Inspect {
+        /// The object.
+        source: ObjectSource,
+        /// Ask the verifier, too.
+        load: bool,
     },
     /// List the profiles, or the keys of one.
     Profiles {

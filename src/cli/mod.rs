@@ -13,7 +13,7 @@ use std::{ffi::OsString, fmt, path::PathBuf, time::Duration};
 use lexopt::{Arg, Parser};
 
 use crate::{
-    config::{IfName, PinName, XdpMode, words},
+    config::{IfName, ObjectSource, PinName, XdpMode, words},
     event::Kind,
     report::{Color, Shape, clean},
 };
@@ -150,9 +150,18 @@ impl Words {
         let shown = word.display().to_string();
         match (self.verb, &self.operand) {
             (None, _) => self.verb = Some(Verb::parse(&shown)?),
-            (Some(Verb::Attach | Verb::Detach | Verb::Run | Verb::Render | Verb::Profiles | Verb::Help), None) => {
-                self.operand = Some(word)
-            }
+            (
+                Some(
+                    Verb::Attach
+                    | Verb::Detach
+                    | Verb::Run
+                    | Verb::Render
+                    | Verb::Inspect
+                    | Verb::Profiles
+                    | Verb::Help,
+                ),
+                None,
+            ) => self.operand = Some(word),
             (Some(Verb::Render), Some(_)) => self.arguments.push(word),
             (Some(verb), _) => return Err(Usage::new(&format!("'{shown}' is one word too many for {}", verb.word()))),
         }
@@ -177,7 +186,7 @@ impl Words {
         }
         Ok(match verb {
             Verb::Apply => Command::Apply { dry_run: self.seen.contains(&"dry-run") },
-            Verb::Check => Command::Check,
+            Verb::Check => Command::Check { probe: self.seen.contains(&"probe") },
             Verb::Status => Command::Status(self.show),
             Verb::Undo => Command::Undo,
             Verb::Attach => Command::Attach {
@@ -204,6 +213,11 @@ impl Words {
             Verb::Render => {
                 let format = self.operand.unwrap_or_default().display().to_string();
                 Command::Render { format: one_of(&format, "render", &FORMATS)?, command: self.arguments }
+            }
+            Verb::Inspect => {
+                let missing = || Usage::new("inspect needs an object, as in: bpfboot inspect builtin:edge");
+                let source = source(self.operand.ok_or_else(missing)?);
+                Command::Inspect { source, load: self.seen.contains(&"load") }
             }
             Verb::Profiles => {
                 Command::Profiles { name: self.operand.map(|name| typed(name, "the profile")).transpose()? }
@@ -237,6 +251,14 @@ fn interface(operand: Option<OsString>, verb: Verb) -> Result<IfName, Usage> {
     let verb = verb.word();
     let name = operand.ok_or_else(|| Usage::new(&format!("{verb} needs an interface, as in: bpfboot {verb} eth0")))?;
     typed(name, verb)
+}
+
+/// A file, or `builtin:NAME`.
+fn source(operand: OsString) -> ObjectSource {
+    match operand.to_str().and_then(|text| text.strip_prefix("builtin:")) {
+        Some(name) => ObjectSource::Builtin(name.to_owned()),
+        None => ObjectSource::File(operand.into()),
+    }
 }
 
 #[cfg(test)]

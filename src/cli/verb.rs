@@ -15,12 +15,13 @@ pub(super) enum Verb {
     Run,
     Caps,
     Render,
+    Inspect,
     Profiles,
     Help,
 }
 
 impl Verb {
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::Apply,
         Self::Check,
         Self::Status,
@@ -31,6 +32,7 @@ impl Verb {
         Self::Run,
         Self::Caps,
         Self::Render,
+        Self::Inspect,
         Self::Profiles,
         Self::Help,
     ];
@@ -47,6 +49,7 @@ impl Verb {
             Self::Run => "run",
             Self::Caps => "caps",
             Self::Render => "render",
+            Self::Inspect => "inspect",
             Self::Profiles => "profiles",
             Self::Help => "help",
         }
@@ -56,11 +59,13 @@ impl Verb {
     pub(super) const fn own_options(self) -> &'static str {
         match self {
             Self::Apply => "dry-run",
+            Self::Check => "probe",
             Self::Status => "count, prometheus, sample, watch",
             Self::Attach => "configured, mode, object, program, wait",
             Self::Detach => "object, program",
             Self::Events => "kind",
-            Self::Check | Self::Undo | Self::Run | Self::Caps | Self::Render | Self::Profiles | Self::Help => "",
+            Self::Inspect => "load",
+            Self::Undo | Self::Run | Self::Caps | Self::Render | Self::Profiles | Self::Help => "",
         }
     }
 
@@ -81,9 +86,10 @@ impl Verb {
 }
 
 /// All of them, as messages list them.
-pub(super) const VERBS: &str = "apply, check, status, undo, attach, detach, events, run, caps, render, profiles, help";
+pub(super) const VERBS: &str =
+    "apply, check, status, undo, attach, detach, events, run, caps, render, inspect, profiles, help";
 /// What every verb knows.
 pub(super) const GLOBAL_OPTIONS: &str = "config, boot, allow-untrusted, json, quiet, color, help, version";
 /// What only some know.
 pub(super) const OWN_OPTIONS: &str =
-    "dry-run, configured, count, kind, mode, object, program, prometheus, sample, wait, watch";
+    "dry-run, configured, count, kind, load, mode, object, probe, program, prometheus, sample, wait, watch";

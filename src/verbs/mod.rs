@@ -7,6 +7,8 @@ mod check;
 mod detach;
 mod entrypoint;
 mod events;
+#[cfg(feature = "workbench")]
+mod inspect;
 mod machine;
 mod objects;
 mod profiles;
@@ -15,6 +17,7 @@ mod render;
 mod run;
 mod status;
 mod undo;
+mod validate;
 
 use std::path::PathBuf;
 
@@ -73,8 +76,8 @@ fn health_of(command: &Command, options: &Options) -> Health {
             false => apply::apply(config, options),
         }),
         Command::Caps => with_config(options, |config| capabilities::print(config, options)),
-        Command::Render { .. } => at_workbench(command, options),
-        Command::Check => with_config(options, |config| check::check(config, options)),
+        Command::Render { .. } | Command::Inspect { .. } => at_workbench(command, options),
+        Command::Check { probe } => with_config(options, |config| check::check(config, options, *probe)),
         Command::Status(show) => with_config(options, |config| status::status(config, options, show)),
         Command::Events { kinds } => with_config(options, |config| events::events(config, options, kinds)),
         Command::Attach { interface, mode, object, program, wait, configured } => {
@@ -101,6 +104,9 @@ fn at_workbench(command: &Command, options: &Options) -> Health {
         Command::Render { format, command } => {
             with_config(options, |config| render::render(config, options, *format, command))
         }
+        Command::Inspect { source, load } => {
+            with_config(options, |config| inspect::inspect(config, options, source, *load))
+        }
         _ => Health::BadInput,
     }
 }
@@ -117,7 +123,7 @@ fn at_workbench(_: &Command, _: &Options) -> Health {
 const fn stands_back(command: &Command) -> Option<(&'static str, bool)> {
     match command {
         Command::Apply { dry_run } => Some(("apply", !*dry_run)),
-        Command::Check => Some(("check", false)),
+        Command::Check { .. } => Some(("check", false)),
         Command::Attach { .. } => Some(("attach", true)),
         _ => None,
     }
