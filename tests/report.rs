@@ -219,7 +219,8 @@ fn the_moment_is_the_one_it_began() {
     for [one, other] in [
         ["mount bpf /sys/fs/bpf", "object edge"],
         ["object edge", "object trace"],
-        ["object trace", "map edge/events"],
+        ["object edge", "map edge/events"],
+        ["object trace", "map trace/events"],
         ["map edge/events", "program edge/http"],
         ["program edge/http", "link trace/trace_exec"],
         ["link trace/trace_exec", "pins /sys/fs/bpf/bpfboot/live"],
