@@ -7,13 +7,16 @@
 
 mod attach;
 mod btf;
+mod budget;
 mod child;
 mod choice;
 mod commit;
 mod crew;
+mod declared;
 mod delegate;
 mod elf;
 mod entries;
+mod estimate;
 mod fault;
 mod finish;
 #[cfg(any(test, fuzzing))]
@@ -32,19 +35,23 @@ mod proof;
 mod record;
 mod rewrite;
 mod room;
+mod sized;
 mod source;
 mod store;
 mod user;
 mod values;
 mod wire;
 
+pub use budget::{Size, settle as settle_budget};
 pub use commit::{Committed, commit, retire};
 pub use generation::open_live;
-pub use job::XdpJob;
+pub use estimate::Kernel as EstimatedKernel;
+pub use job::{Job, XdpJob};
 pub use kind::Kind;
 pub use layout::Layout;
 pub use parent::stage;
 pub use plan::{Blocked, BpfPlan, ObjectPlan, perf_event_paranoid};
+pub use sized::{SizedMap, held, running as running_kernel};
 pub use proof::{How, XdpHow};
 pub use record::Record;
 pub use store::Store;

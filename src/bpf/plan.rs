@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use super::{
     choice::Refused,
+    budget,
     delegate::{self, Delegation},
     generation::exists,
     job::{Job, ProgramJob, XdpJob},
     kind::{self, Kind},
     proof::{self, Found, How, XdpHow},
     record::Record,
-    source,
+    sized, source,
     store::Store,
 };
 use crate::{
@@ -40,6 +41,8 @@ pub struct BpfPlan {
     pub unread: Option<Fault>,
     /// How long loading may take, waits for interfaces included.
     pub deadline: Duration,
+    /// Maps that are made smaller than asked for.
+    pub notes: Vec<String>,
 }
 
 /// One object.
@@ -100,7 +103,7 @@ impl BpfPlan {
     /// Looks at every object of the configuration and at its pins.
     pub fn new(config: &Config, facts: &Facts, allow_untrusted: bool) -> Self {
         let store = Store::new(&config.bpf.root);
-        let (mut objects, mut broken) = (Vec::new(), Vec::new());
+        let (mut jobs, mut broken) = (Vec::new(), Vec::new());
         for wish in config.objects.values() {
             let read = source::read(&wish.source, allow_untrusted).and_then(|bytes| {
                 let btf = wish.btf.as_deref().map(|path| source::open_btf(path, allow_untrusted)).transpose()?;
@@ -108,10 +111,7 @@ impl BpfPlan {
             });
             let unread = read.is_err();
             match read.and_then(|(bytes, btf)| Job::new(wish, bytes, btf)) {
-                Ok(mut job) => {
-                    refuse_known(&mut job, facts);
-                    objects.push(ObjectPlan { found: proof::look(&store, &job), job });
-                }
+                Ok(job) => jobs.push(job),
                 Err(fault) => broken.push(Broken {
                     name: wish.name.clone(),
                     optional: wish.optional,
@@ -120,6 +120,12 @@ impl BpfPlan {
                 }),
             }
         }
+        let notes = keep_to_budget(&mut jobs, &mut broken, config);
+        let look = |mut job: Job| {
+            refuse_known(&mut job, facts);
+            ObjectPlan { found: proof::look(&store, &job), job }
+        };
+        let objects: Vec<_> = jobs.into_iter().map(look).collect();
         let live = store.live();
         let (mut present, unread) = match live.objects() {
             Ok(objects) => (objects, None),
@@ -132,7 +138,7 @@ impl BpfPlan {
             .filter(|name| !objects.iter().any(|object: &ObjectPlan| object.job.name == *name))
             .partition(|name| broken.iter().any(|object: &Broken| object.name == *name));
         let waits: Duration = objects.iter().flat_map(|object| &object.job.xdp).map(|xdp| xdp.wait).sum();
-        Self { store, objects, broken, carry, retire, unread, deadline: config.bpf.deadline + waits }
+        Self { store, objects, broken, carry, retire, unread, deadline: config.bpf.deadline + waits, notes }
     }
 
     /// Takes out the optional objects of which a program that they need cannot work here. [`Self::blocked`] told why, and
@@ -306,6 +312,25 @@ impl BpfPlan {
 /// The kernel's setting; its default where it cannot be read.
 pub fn perf_event_paranoid() -> i32 {
     file::text("/proc/sys/kernel/perf_event_paranoid").ok().and_then(|text| text.trim().parse().ok()).unwrap_or(2)
+}
+
+/// Makes maps smaller that may be, and takes out the objects whose maps do not fit.
+fn keep_to_budget(jobs: &mut Vec<Job>, broken: &mut Vec<Broken>, config: &Config) -> Vec<String> {
+    if !budget::is_set(config) {
+        return Vec::new();
+    }
+    let settled = budget::settle(jobs, config, &sized::running(true));
+    for map in settled.maps.iter().filter(|map| map.layout.max_entries != map.asked) {
+        if let Some(job) = jobs.iter_mut().find(|job| job.name == map.object) {
+            job.resize(&map.name, map.layout.max_entries);
+        }
+    }
+    for (name, fault) in settled.over {
+        let lost = jobs.iter().position(|job| job.name == name).map(|at| jobs.remove(at));
+        let optional = lost.is_some_and(|job| job.optional);
+        broken.push(Broken { name, optional, unread: false, fault });
+    }
+    settled.notes
 }
 
 /// Takes out the programs that need not be tried, because it is known that their alternatives must be used.
