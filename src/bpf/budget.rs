@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+#[cfg(feature = "workbench")]
+use super::source;
 use super::{
     estimate::Kernel,
     job::Job,
@@ -71,7 +73,9 @@ pub fn settle(jobs: &[Job], config: &Config, kernel: &Kernel) -> Settled {
         while !shrunk(&mut settled.maps, budget, kernel) {
             let bytes = |job: &&Job| sum(settled.maps.iter().filter(|map| map.object == job.name));
             let some = jobs.iter().filter(|job| bytes(job) > 0);
-            let Some(lost) = some.max_by_key(|job| (job.optional, bytes(job))).map(|job| job.name.clone()) else { break };
+            let Some(lost) = some.max_by_key(|job| (job.optional, bytes(job))).map(|job| job.name.clone()) else {
+                break;
+            };
             let fault = too_much(&settled.maps, budget, "bpf.memory-budget", kernel);
             settled.maps.retain(|map| map.object != lost);
             settled.over.push((lost, fault));
@@ -84,6 +88,21 @@ pub fn settle(jobs: &[Job], config: &Config, kernel: &Kernel) -> Settled {
             layout.max_entries
         ));
     }
+    settled
+}
+
+/// The maps of a configuration as its budgets leave them. An object that cannot be read is among those that are over.
+#[cfg(feature = "workbench")]
+pub fn estimate(config: &Config, kernel: &Kernel, allow_untrusted: bool) -> Settled {
+    let (mut jobs, mut unread) = (Vec::new(), Vec::new());
+    for wish in config.objects.values() {
+        match source::read(&wish.source, allow_untrusted).and_then(|bytes| Job::new(wish, bytes, None)) {
+            Ok(job) => jobs.push(job),
+            Err(fault) => unread.push((wish.name.clone(), fault)),
+        }
+    }
+    let mut settled = settle(&jobs, config, kernel);
+    settled.over.append(&mut unread);
     settled
 }
 
@@ -115,7 +134,8 @@ fn too_much(maps: &[SizedMap], budget: u64, key: &str, kernel: &Kernel) -> Fault
     largest.sort_by(|a, b| b.full().cmp(&a.full()));
     let all = sum(maps.iter());
     let named: Vec<_> = largest.iter().take(NAMED).map(|map| named(map)).collect();
-    let what = format!("maps take {} when full, and {key} is {}; the largest: {}", Size(all), Size(budget), named.join(", "));
+    let what =
+        format!("maps take {} when full, and {key} is {}; the largest: {}", Size(all), Size(budget), named.join(", "));
     let mut fits = largest.first().copied().cloned();
     let others = all.saturating_sub(fits.as_ref().map_or(0, SizedMap::full));
     while let Some(map) = fits.take_if(|map| others.saturating_add(map.full()) > budget) {
@@ -123,7 +143,10 @@ fn too_much(maps: &[SizedMap], budget: u64, key: &str, kernel: &Kernel) -> Fault
     }
     let mend = match fits {
         Some(SizedMap { object, name, layout, .. }) => {
-            format!("object.{object}.maps.{name} = {{ max-entries = {} }}, or shrink = true on the object", layout.max_entries)
+            format!(
+                "object.{object}.maps.{name} = {{ max-entries = {} }}, or shrink = true on the object",
+                layout.max_entries
+            )
         }
         None => format!("{key} = \"{}M\", or fewer max-entries", all.div_ceil(1 << 20)),
     };

@@ -82,13 +82,7 @@ fn of_globals(section: Cow<'_, str>, size: u32) -> Declared {
 fn legacy(definition: &[u8]) -> Option<Layout> {
     let mut fields = (0..LEGACY).step_by(4).map(|at| word(definition, at));
     let mut next = || fields.next()?;
-    Some(Layout {
-        map_type: next()?,
-        key_size: next()?,
-        value_size: next()?,
-        max_entries: next()?,
-        flags: next()?,
-    })
+    Some(Layout { map_type: next()?, key_size: next()?, value_size: next()?, max_entries: next()?, flags: next()? })
 }
 
 fn of_btf(types: &Types<'_>) -> Vec<Declared> {

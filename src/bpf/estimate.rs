@@ -16,8 +16,7 @@ const FLAGS: [(&str, u32); 2] = [("no_prealloc", 1), ("mmapable", 1 << 10)];
 /// Types whose values every CPU has, and whose values the kernel takes for a descriptor, as bpf_map_value_size() in
 /// kernel/bpf/syscall.c knows them.
 const PER_CPU: [&str; 4] = ["percpu_hash", "lru_percpu_hash", "percpu_array", "percpu_cgroup_storage"];
-const OF_DESCRIPTORS: [&str; 5] =
-    ["prog_array", "perf_event_array", "cgroup_array", "array_of_maps", "hash_of_maps"];
+const OF_DESCRIPTORS: [&str; 5] = ["prog_array", "perf_event_array", "cgroup_array", "array_of_maps", "hash_of_maps"];
 
 /// A kernel to make maps on.
 #[derive(Clone, Debug)]

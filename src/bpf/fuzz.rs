@@ -17,7 +17,7 @@ use super::{
     wire::Event,
 };
 use crate::{
-    config::{Data, MapWish, ObjectSource, ObjectWish, OnMismatch, Table},
+    config::{Data, MapWish, ObjectSource, ObjectWish, OnMismatch},
     error::Fault,
     sys::process::End,
 };

@@ -148,6 +148,11 @@ impl std::fmt::Display for Layout {
 
 /// A map type as bpftool writes it: `lru_hash`.
 pub fn type_word(map_type: u32) -> String {
+    /// BPF_MAP_TYPE_RHASH, of 7.1; newer than aya's list.
+    const RHASH: u32 = 35;
+    if map_type == RHASH {
+        return "rhash".to_owned();
+    }
     bpf_map_type::try_from(map_type).map_or_else(
         |_| format!("type {map_type}"),
         |kind| {

@@ -42,17 +42,21 @@ mod user;
 mod values;
 mod wire;
 
-pub use budget::{Size, settle as settle_budget};
+#[cfg(feature = "workbench")]
+pub use budget::{Settled, Size, estimate};
 pub use commit::{Committed, commit, retire};
+#[cfg(feature = "workbench")]
+pub use estimate::Kernel as Estimated;
 pub use generation::open_live;
-pub use estimate::Kernel as EstimatedKernel;
-pub use job::{Job, XdpJob};
+pub use job::XdpJob;
 pub use kind::Kind;
 pub use layout::Layout;
 pub use parent::stage;
 pub use plan::{Blocked, BpfPlan, ObjectPlan, perf_event_paranoid};
-pub use sized::{SizedMap, held, running as running_kernel};
 pub use proof::{How, XdpHow};
 pub use record::Record;
+pub use sized::held;
+#[cfg(feature = "workbench")]
+pub use sized::{SizedMap, kernel as estimated_kernel};
 pub use store::Store;
 pub use wire::Event;

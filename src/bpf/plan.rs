@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use super::{
-    choice::Refused,
     budget,
+    choice::Refused,
     delegate::{self, Delegation},
     generation::exists,
     job::{Job, ProgramJob, XdpJob},

@@ -86,13 +86,14 @@ mod tests {
     #[test]
     fn the_map_that_is_too_much_is_told_with_the_sum() {
         let room = Room { limit: Some(40 << 20), ..Room::default() };
-        let of = |kind: T, max_entries| Layout { map_type: kind as u32, key_size: 0, value_size: 4, max_entries, flags: 0 };
+        let of =
+            |kind: T, max_entries| Layout { map_type: kind as u32, key_size: 0, value_size: 4, max_entries, flags: 0 };
         let ring = of(T::BPF_MAP_TYPE_RINGBUF, 16 << 20);
         assert_eq!((room.take(ring, MACHINE), room.take(ring, MACHINE)), (Ok(()), Ok(())));
         let fault = room.take(ring, MACHINE).unwrap_err();
         assert_eq!(
             (fault.cause, fault.what.as_str()),
-            (Cause::Limit, "takes 16460 KiB when full, and the maps before it 32920: more than the cgroup's 40960")
+            (Cause::Limit, "takes 16461 KiB when full, and the maps before it 32921: more than the cgroup's 40960")
         );
         assert_eq!(Room::default().take(of(T::BPF_MAP_TYPE_ARRAY, u32::MAX), MACHINE), Ok(()));
     }

@@ -67,6 +67,15 @@ pub fn running(ask: bool) -> Kernel {
     kernel
 }
 
+/// A kernel of another version, or for another number of possible CPUs.
+#[cfg(feature = "workbench")]
+pub fn kernel(version: Option<KernelVersion>, cpus: Option<u32>) -> Kernel {
+    let mut kernel = running(version.is_none_or(|version| version == KernelVersion::running()));
+    kernel.version = version.unwrap_or(kernel.version);
+    kernel.machine.cpus = cpus.unwrap_or(kernel.machine.cpus);
+    kernel
+}
+
 /// The maps of an object on a kernel. `shrink`: whether the object lets a budget make its tables smaller.
 ///
 /// # Errors

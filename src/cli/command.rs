@@ -6,6 +6,7 @@ use super::Format;
 use crate::{
     config::{IfName, PinName, XdpMode},
     event::Kind,
+    facts::KernelVersion,
 };
 
 /// What to do.
@@ -62,6 +63,15 @@ pub enum Command {
         format: Format,
         /// What `run` is to start there.
         command: Vec<OsString>,
+    },
+    /// Say what maps take of memory.
+    Estimate {
+        /// An object, `builtin:NAME`, or a configuration; `None`: the one of every verb.
+        what: Option<OsString>,
+        /// The possible CPUs; `None`: as here.
+        cpus: Option<u32>,
+        /// The kernel; `None`: the one that runs.
+        kernel: Option<KernelVersion>,
     },
     /// List the profiles, or the keys of one.
     Profiles {

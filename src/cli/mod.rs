@@ -15,10 +15,11 @@ use lexopt::{Arg, Parser};
 use crate::{
     config::{IfName, PinName, XdpMode, words},
     event::Kind,
+    facts::KernelVersion,
     report::{Color, Shape, clean},
 };
 
-use value::{COLORS, FORMATS, KINDS, MODES, Wait, choice, one_of, typed};
+use value::{COLORS, Cpus, FORMATS, KINDS, MODES, Release, Wait, choice, one_of, typed};
 use verb::{GLOBAL_OPTIONS, OWN_OPTIONS, Verb};
 
 pub use command::Command;
@@ -82,6 +83,8 @@ struct Words {
     object: Option<PinName>,
     program: Option<PinName>,
     wait: Option<Duration>,
+    cpus: Option<u32>,
+    kernel: Option<KernelVersion>,
     kinds: Vec<Kind>,
     help: bool,
     version: bool,
@@ -131,6 +134,8 @@ fn read(mut parser: Parser, words: &mut Words, options: &mut Options) -> Result<
             "mode" => words.mode = Some(choice(&mut parser, "--mode", &MODES)?),
             "object" => words.object = Some(typed(parser.value()?, "--object")?),
             "program" => words.program = Some(typed(parser.value()?, "--program")?),
+            "cpus" => words.cpus = Some(typed::<Cpus>(parser.value()?, "--cpus")?.0),
+            "kernel" => words.kernel = Some(typed::<Release>(parser.value()?, "--kernel")?.0),
             "wait" => words.wait = Some(typed::<Wait>(parser.value()?, "--wait")?.0),
             _ => {}
         }
@@ -145,9 +150,7 @@ impl Words {
         let shown = word.display().to_string();
         match (self.verb, &self.operand) {
             (None, _) => self.verb = Some(Verb::parse(&shown)?),
-            (Some(Verb::Attach | Verb::Detach | Verb::Run | Verb::Render | Verb::Profiles | Verb::Help), None) => {
-                self.operand = Some(word)
-            }
+            (Some(verb), None) if verb.takes_operand() => self.operand = Some(word),
             (Some(Verb::Render), Some(_)) => self.arguments.push(word),
             (Some(verb), _) => return Err(Usage::new(&format!("'{shown}' is one word too many for {}", verb.word()))),
         }
@@ -199,6 +202,7 @@ impl Words {
                 let format = self.operand.unwrap_or_default().display().to_string();
                 Command::Render { format: one_of(&format, "render", &FORMATS)?, command: self.arguments }
             }
+            Verb::Estimate => Command::Estimate { what: self.operand, cpus: self.cpus, kernel: self.kernel },
             Verb::Profiles => {
                 Command::Profiles { name: self.operand.map(|name| typed(name, "the profile")).transpose()? }
             }

@@ -14,12 +14,13 @@ pub(super) enum Verb {
     Run,
     Caps,
     Render,
+    Estimate,
     Profiles,
     Help,
 }
 
 impl Verb {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::Apply,
         Self::Check,
         Self::Undo,
@@ -29,6 +30,7 @@ impl Verb {
         Self::Run,
         Self::Caps,
         Self::Render,
+        Self::Estimate,
         Self::Profiles,
         Self::Help,
     ];
@@ -44,6 +46,7 @@ impl Verb {
             Self::Run => "run",
             Self::Caps => "caps",
             Self::Render => "render",
+            Self::Estimate => "estimate",
             Self::Profiles => "profiles",
             Self::Help => "help",
         }
@@ -56,8 +59,14 @@ impl Verb {
             Self::Attach => "configured, mode, object, program, wait",
             Self::Detach => "object, program",
             Self::Events => "kind",
+            Self::Estimate => "cpus, kernel",
             Self::Check | Self::Undo | Self::Run | Self::Caps | Self::Render | Self::Profiles | Self::Help => "",
         }
+    }
+
+    /// Whether a word may follow it.
+    pub(super) const fn takes_operand(self) -> bool {
+        !matches!(self, Self::Apply | Self::Check | Self::Undo | Self::Events | Self::Caps)
     }
 
     pub(super) fn parse(word: &str) -> Result<Self, Usage> {
@@ -77,8 +86,9 @@ impl Verb {
 }
 
 /// All of them, as messages list them.
-pub(super) const VERBS: &str = "apply, check, undo, attach, detach, events, run, caps, render, profiles, help";
+pub(super) const VERBS: &str =
+    "apply, check, undo, attach, detach, events, run, caps, render, estimate, profiles, help";
 /// What every verb knows.
 pub(super) const GLOBAL_OPTIONS: &str = "config, boot, allow-untrusted, json, quiet, color, help, version";
 /// What only some know.
-pub(super) const OWN_OPTIONS: &str = "dry-run, configured, kind, mode, object, program, wait";
+pub(super) const OWN_OPTIONS: &str = "dry-run, configured, kind, mode, object, program, wait, cpus, kernel";

@@ -6,6 +6,8 @@ mod capabilities;
 mod check;
 mod detach;
 mod entrypoint;
+#[cfg(feature = "workbench")]
+mod estimate;
 mod events;
 mod objects;
 mod profiles;
@@ -71,7 +73,7 @@ fn health_of(command: &Command, options: &Options) -> Health {
             false => apply::apply(config, options),
         }),
         Command::Caps => with_config(options, |config| capabilities::print(config, options)),
-        Command::Render { .. } => at_workbench(command, options),
+        Command::Render { .. } | Command::Estimate { .. } => at_workbench(command, options),
         Command::Check => with_config(options, |config| check::check(config, options)),
         Command::Events { kinds } => with_config(options, |config| events::events(config, options, kinds)),
         Command::Attach { interface, mode, object, program, wait, configured } => {
@@ -98,6 +100,7 @@ fn at_workbench(command: &Command, options: &Options) -> Health {
         Command::Render { format, command } => {
             with_config(options, |config| render::render(config, options, *format, command))
         }
+        Command::Estimate { what, cpus, kernel } => estimate::estimate(what.as_deref(), *cpus, *kernel, options),
         _ => Health::BadInput,
     }
 }

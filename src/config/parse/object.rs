@@ -16,7 +16,7 @@ use super::{
 };
 
 /// The keys of `[object.NAME]`.
-pub const OBJECT_KEYS: &str = 
+pub const OBJECT_KEYS: &str =
     "path, sha256, on-mismatch, optional, btf, memory-budget, shrink, maps, globals, programs, alternatives";
 /// The keys of `maps.NAME`.
 pub const MAP_KEYS: &str = "max-entries, pin, entries, programs, shrink";
