@@ -84,6 +84,8 @@ choose() {
         build_core=()
     fi
     RUSTC=$root/bin/rustc
+    # What is not installed yet says no version: `need` comes back once it is.
+    [[ ! -x $RUSTC ]] || flags
 }
 
 # need GOAL...: install whatever the goals (build, test, guest, vm, oci, deb, rpm, package, lint) lack; quiet when that is nothing.
@@ -128,6 +130,7 @@ need() {
             [[ -x $TOOLS/schemas/bin/kubernetes-validate ]] || python3 -c 'import ensurepip' 2>/dev/null ||
                 missing+=(python3-venv)
             want /usr/include/bpf/bpf_helpers.h libbpf-dev
+            want /usr/share/gocode/src/github.com/opencontainers/runtime-spec/schema golang-github-opencontainers-specs-dev
             ;;
         guest | vm)
             want qemu-system-x86_64 qemu-system-x86
@@ -177,7 +180,7 @@ build_bpf_linker() {
         --no-default-features --features llvm-$LLVM
 }
 
-# The published schemas of compose files and of Kubernetes come with their validators.
+# The published schemas of compose files and of Kubernetes come with their validators, that of OCI bundles as a package.
 schemas() {
     python3 -m venv "$TOOLS/schemas"
     "$TOOLS/schemas/bin/pip" install --quiet check-jsonschema==$CHECK_JSONSCHEMA kubernetes-validate==$KUBERNETES_VALIDATE

@@ -18,6 +18,7 @@ mod elf;
 mod entries;
 mod estimate;
 mod fault;
+mod fill;
 mod finish;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
@@ -27,6 +28,7 @@ mod kconfig;
 mod kind;
 mod layout;
 mod load;
+mod maps;
 mod open;
 mod outside;
 mod parent;
@@ -35,11 +37,16 @@ mod proof;
 mod record;
 mod rewrite;
 mod room;
+#[allow(dead_code, reason = "preflight and inspect come next")]
+mod since;
 mod sized;
 mod source;
+mod status;
 mod store;
 mod user;
 mod values;
+#[allow(dead_code, reason = "preflight and inspect come next")]
+mod walk;
 mod wire;
 
 #[cfg(feature = "workbench")]
@@ -58,5 +65,6 @@ pub use record::Record;
 pub use sized::held;
 #[cfg(feature = "workbench")]
 pub use sized::{SizedMap, kernel as estimated_kernel};
+pub use status::look;
 pub use store::Store;
 pub use wire::Event;

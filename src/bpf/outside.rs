@@ -12,7 +12,7 @@ use super::{
     attach, delegate,
     generation::{exists, make_dir, unseen},
     job::Job,
-    open::{identity_of, is_replaced},
+    maps::{identity_of, is_replaced},
     plan::BpfPlan,
     proof::{How, XdpHow, open_link},
     record::Record,

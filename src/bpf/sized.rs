@@ -7,7 +7,7 @@ use super::{
     estimate::{Bytes, Kernel},
     job::Job,
     layout::{Layout, Machine, type_word},
-    open::identity_of,
+    maps::identity_of,
     outside::KERNEL_BTF,
     plan::BpfPlan,
     store::Shelf,

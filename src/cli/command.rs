@@ -1,6 +1,6 @@
 //! What to do: a verb with all that belongs to it.
 
-use std::{ffi::OsString, time::Duration};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use super::Format;
 use crate::{
@@ -8,6 +8,19 @@ use crate::{
     event::Kind,
     facts::KernelVersion,
 };
+
+/// What `status` is asked for besides.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Show {
+    /// Walk large tables, too.
+    pub count: bool,
+    /// Have runs counted and timed for so long.
+    pub sample: Option<Duration>,
+    /// Again and again, so far apart.
+    pub watch: Option<Duration>,
+    /// The textfile to replace.
+    pub prometheus: Option<PathBuf>,
+}
 
 /// What to do.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -19,6 +32,8 @@ pub enum Command {
     },
     /// Compare the kernel with the plan.
     Check,
+    /// Show the live generation.
+    Status(Show),
     /// Take back what apply did.
     Undo,
     /// Attach XDP programs to an interface.

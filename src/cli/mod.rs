@@ -22,7 +22,7 @@ use crate::{
 use value::{COLORS, Cpus, FORMATS, KINDS, MODES, Release, Wait, choice, one_of, typed};
 use verb::{GLOBAL_OPTIONS, OWN_OPTIONS, Verb};
 
-pub use command::Command;
+pub use command::{Command, Show};
 pub use help::VERSION;
 pub use value::Format;
 
@@ -86,6 +86,7 @@ struct Words {
     cpus: Option<u32>,
     kernel: Option<KernelVersion>,
     kinds: Vec<Kind>,
+    show: Show,
     help: bool,
     version: bool,
 }
@@ -136,6 +137,10 @@ fn read(mut parser: Parser, words: &mut Words, options: &mut Options) -> Result<
             "program" => words.program = Some(typed(parser.value()?, "--program")?),
             "cpus" => words.cpus = Some(typed::<Cpus>(parser.value()?, "--cpus")?.0),
             "kernel" => words.kernel = Some(typed::<Release>(parser.value()?, "--kernel")?.0),
+            "count" => words.show.count = true,
+            "sample" => words.show.sample = Some(typed::<Wait>(parser.value()?, "--sample")?.0),
+            "watch" => words.show.watch = Some(typed::<Wait>(parser.value()?, "--watch")?.0),
+            "prometheus" => words.show.prometheus = Some(parser.value()?.into()),
             "wait" => words.wait = Some(typed::<Wait>(parser.value()?, "--wait")?.0),
             _ => {}
         }
@@ -176,6 +181,7 @@ impl Words {
         Ok(match verb {
             Verb::Apply => Command::Apply { dry_run: self.seen.contains(&"dry-run") },
             Verb::Check => Command::Check,
+            Verb::Status => Command::Status(self.show),
             Verb::Undo => Command::Undo,
             Verb::Attach => Command::Attach {
                 interface: interface(self.operand, verb)?,

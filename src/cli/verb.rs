@@ -7,6 +7,7 @@ use super::{Usage, did_you_mean, help::nearest};
 pub(super) enum Verb {
     Apply,
     Check,
+    Status,
     Undo,
     Attach,
     Detach,
@@ -20,9 +21,10 @@ pub(super) enum Verb {
 }
 
 impl Verb {
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::Apply,
         Self::Check,
+        Self::Status,
         Self::Undo,
         Self::Attach,
         Self::Detach,
@@ -39,6 +41,7 @@ impl Verb {
         match self {
             Self::Apply => "apply",
             Self::Check => "check",
+            Self::Status => "status",
             Self::Undo => "undo",
             Self::Attach => "attach",
             Self::Detach => "detach",
@@ -56,6 +59,7 @@ impl Verb {
     pub(super) const fn own_options(self) -> &'static str {
         match self {
             Self::Apply => "dry-run",
+            Self::Status => "count, prometheus, sample, watch",
             Self::Attach => "configured, mode, object, program, wait",
             Self::Detach => "object, program",
             Self::Events => "kind",
@@ -66,7 +70,7 @@ impl Verb {
 
     /// Whether a word may follow it.
     pub(super) const fn takes_operand(self) -> bool {
-        !matches!(self, Self::Apply | Self::Check | Self::Undo | Self::Events | Self::Caps)
+        !matches!(self, Self::Apply | Self::Check | Self::Status | Self::Undo | Self::Events | Self::Caps)
     }
 
     pub(super) fn parse(word: &str) -> Result<Self, Usage> {
@@ -75,7 +79,7 @@ impl Verb {
         }
         // What other tools call it.
         let meant = match word {
-            "status" | "verify" | "diff" => Some("check"),
+            "verify" | "diff" => Some("check"),
             "load" | "start" | "up" => Some("apply"),
             "exec" => Some("run"),
             "unload" | "stop" | "down" | "rollback" | "reset" => Some("undo"),
@@ -87,8 +91,9 @@ impl Verb {
 
 /// All of them, as messages list them.
 pub(super) const VERBS: &str =
-    "apply, check, undo, attach, detach, events, run, caps, render, estimate, profiles, help";
+    "apply, check, status, undo, attach, detach, events, run, caps, render, estimate, profiles, help";
 /// What every verb knows.
 pub(super) const GLOBAL_OPTIONS: &str = "config, boot, allow-untrusted, json, quiet, color, help, version";
 /// What only some know.
-pub(super) const OWN_OPTIONS: &str = "dry-run, configured, kind, mode, object, program, wait, cpus, kernel";
+pub(super) const OWN_OPTIONS: &str =
+    "dry-run, configured, count, cpus, kernel, kind, mode, object, program, prometheus, sample, wait, watch";

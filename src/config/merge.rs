@@ -143,6 +143,27 @@ fn empty_object(name: &PinName, first: &Mistake) -> ObjectWish {
     ObjectWish { origin: format!("{}:{}", first.file, first.line), ..ObjectWish::bare(name.clone(), NO_SOURCE) }
 }
 
+impl ObjectWish {
+    /// An object of which only this is known, taken whole.
+    pub fn bare(name: PinName, source: ObjectSource) -> Self {
+        Self {
+            name,
+            source,
+            sha256: None,
+            on_mismatch: OnMismatch::default(),
+            optional: false,
+            btf: None,
+            maps: Table::default(),
+            globals: Table::default(),
+            programs: None,
+            alternatives: Vec::new(),
+            memory_budget: None,
+            shrink: false,
+            origin: String::new(),
+        }
+    }
+}
+
 fn apply(config: &mut Config, setting: Setting, origin: Origin) {
     match setting {
         Setting::Profiles(profiles) => config.profiles = profiles,

@@ -227,25 +227,6 @@ pub struct ObjectWish {
 }
 
 impl ObjectWish {
-    /// An object of which only this is known, taken whole.
-    pub fn bare(name: PinName, source: ObjectSource) -> Self {
-        Self {
-            name,
-            source,
-            sha256: None,
-            on_mismatch: OnMismatch::default(),
-            optional: false,
-            btf: None,
-            maps: Table::default(),
-            globals: Table::default(),
-            programs: None,
-            alternatives: Vec::new(),
-            memory_budget: None,
-            shrink: false,
-            origin: String::new(),
-        }
-    }
-
     /// Whether any of its programs is to be attached to that interface.
     pub fn attaches_to(&self, wanted: &IfName) -> bool {
         let programs = self.programs.iter().flat_map(Table::values);

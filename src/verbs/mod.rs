@@ -9,11 +9,13 @@ mod entrypoint;
 #[cfg(feature = "workbench")]
 mod estimate;
 mod events;
+mod machine;
 mod objects;
 mod profiles;
 #[cfg(feature = "workbench")]
 mod render;
 mod run;
+mod status;
 mod undo;
 
 use std::path::PathBuf;
@@ -75,6 +77,7 @@ fn health_of(command: &Command, options: &Options) -> Health {
         Command::Caps => with_config(options, |config| capabilities::print(config, options)),
         Command::Render { .. } | Command::Estimate { .. } => at_workbench(command, options),
         Command::Check => with_config(options, |config| check::check(config, options)),
+        Command::Status(show) => with_config(options, |config| status::status(config, options, show)),
         Command::Events { kinds } => with_config(options, |config| events::events(config, options, kinds)),
         Command::Attach { interface, mode, object, program, wait, configured } => {
             let wish = attach::Wish {
