@@ -13,6 +13,7 @@
 //! | room | what it knows |
 //! |---|---|
 //! | `cli`, `config` | what was asked for; the only ones that read arguments and TOML |
+//! | `kernel_config`, `inflate` | what this kernel was built with |
 //! | `boot` | what this boot asks for: the kernel's command line, a credential |
 //! | `facts` | the machine, looked at once |
 //! | `profiles` | sets of sysctls, each key with its reason |
@@ -44,7 +45,9 @@ mod fields;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod health;
+mod inflate;
 mod journal;
+mod kernel_config;
 mod lock;
 mod logger;
 mod needed;

@@ -8,6 +8,7 @@ use super::source;
 use super::{
     estimate::Kernel,
     job::Job,
+    plan::Broken,
     sized::{self, SizedMap},
 };
 use crate::{
@@ -46,9 +47,24 @@ impl fmt::Display for Size {
     }
 }
 
-/// Whether the configuration sets a budget at all.
-pub fn is_set(config: &Config) -> bool {
-    config.bpf.memory_budget.is_some() || config.objects.values().any(|wish| wish.memory_budget.is_some())
+/// Makes maps smaller that may be, and takes out the objects whose maps do not fit; gives those, and what to note.
+pub fn keep(jobs: &mut Vec<Job>, config: &Config) -> (Vec<Broken>, Vec<String>) {
+    if config.bpf.memory_budget.is_none() && config.objects.values().all(|wish| wish.memory_budget.is_none()) {
+        return (Vec::new(), Vec::new());
+    }
+    let settled = settle(jobs, config, &sized::running(true));
+    for map in settled.maps.iter().filter(|map| map.layout.max_entries != map.asked) {
+        if let Some(job) = jobs.iter_mut().find(|job| job.name == map.object) {
+            job.resize(&map.name, map.layout.max_entries);
+        }
+    }
+    let mut broken = Vec::new();
+    for (name, fault) in settled.over {
+        let lost = jobs.iter().position(|job| job.name == name).map(|at| jobs.remove(at));
+        let optional = lost.is_some_and(|job| job.optional);
+        broken.push(Broken { name, optional, unread: false, fault });
+    }
+    (broken, settled.notes)
 }
 
 /// Holds the maps of all objects against the budgets of the configuration. Of maps that may be made smaller, the largest

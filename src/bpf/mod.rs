@@ -5,12 +5,14 @@
 //! bytes     shape  wish+shape  what is there                builds the next generation in `stage`     the flip
 //! ```
 
+mod around;
 mod attach;
 mod btf;
 mod budget;
 mod child;
 mod choice;
 mod commit;
+mod contents;
 mod crew;
 mod declared;
 mod delegate;
@@ -33,6 +35,7 @@ mod open;
 mod outside;
 mod parent;
 mod plan;
+mod probe;
 mod proof;
 mod record;
 mod rewrite;
@@ -60,6 +63,7 @@ pub use kind::Kind;
 pub use layout::Layout;
 pub use parent::stage;
 pub use plan::{Blocked, BpfPlan, ObjectPlan, perf_event_paranoid};
+pub use probe::probe;
 pub use proof::{How, XdpHow};
 pub use record::Record;
 pub use sized::held;

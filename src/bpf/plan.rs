@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::{
+    around::Around,
     budget,
     choice::Refused,
     delegate::{self, Delegation},
@@ -12,7 +13,7 @@ use super::{
     kind::{self, Kind},
     proof::{self, Found, How, XdpHow},
     record::Record,
-    sized, source,
+    source,
     store::Store,
 };
 use crate::{
@@ -37,6 +38,8 @@ pub struct BpfPlan {
     pub carry: Vec<PinName>,
     /// Live objects that are no longer in the configuration.
     pub retire: Vec<PinName>,
+    /// What lies around the pins.
+    pub around: Around,
     /// Why it cannot be told what is live.
     pub unread: Option<Fault>,
     /// How long loading may take, waits for interfaces included.
@@ -120,7 +123,8 @@ impl BpfPlan {
                 }),
             }
         }
-        let notes = keep_to_budget(&mut jobs, &mut broken, config);
+        let (over, notes) = budget::keep(&mut jobs, config);
+        broken.extend(over);
         let look = |mut job: Job| {
             refuse_known(&mut job, facts);
             ObjectPlan { found: proof::look(&store, &job), job }
@@ -137,8 +141,12 @@ impl BpfPlan {
             .into_iter()
             .filter(|name| !objects.iter().any(|object: &ObjectPlan| object.job.name == *name))
             .partition(|name| broken.iter().any(|object: &Broken| object.name == *name));
+        let around = match store.exists().is_ok_and(|there| there) && store.trusted().is_ok() {
+            true => Around::look(&store, |name| config.objects.contains_key(name)),
+            false => Around::default(),
+        };
         let waits: Duration = objects.iter().flat_map(|object| &object.job.xdp).map(|xdp| xdp.wait).sum();
-        Self { store, objects, broken, carry, retire, unread, deadline: config.bpf.deadline + waits, notes }
+        Self { store, objects, broken, carry, retire, around, unread, deadline: config.bpf.deadline + waits, notes }
     }
 
     /// Takes out the optional objects of which a program that they need cannot work here. [`Self::blocked`] told why, and
@@ -312,25 +320,6 @@ impl BpfPlan {
 /// The kernel's setting; its default where it cannot be read.
 pub fn perf_event_paranoid() -> i32 {
     file::text("/proc/sys/kernel/perf_event_paranoid").ok().and_then(|text| text.trim().parse().ok()).unwrap_or(2)
-}
-
-/// Makes maps smaller that may be, and takes out the objects whose maps do not fit.
-fn keep_to_budget(jobs: &mut Vec<Job>, broken: &mut Vec<Broken>, config: &Config) -> Vec<String> {
-    if !budget::is_set(config) {
-        return Vec::new();
-    }
-    let settled = budget::settle(jobs, config, &sized::running(true));
-    for map in settled.maps.iter().filter(|map| map.layout.max_entries != map.asked) {
-        if let Some(job) = jobs.iter_mut().find(|job| job.name == map.object) {
-            job.resize(&map.name, map.layout.max_entries);
-        }
-    }
-    for (name, fault) in settled.over {
-        let lost = jobs.iter().position(|job| job.name == name).map(|at| jobs.remove(at));
-        let optional = lost.is_some_and(|job| job.optional);
-        broken.push(Broken { name, optional, unread: false, fault });
-    }
-    settled.notes
 }
 
 /// Takes out the programs that need not be tried, because it is known that their alternatives must be used.

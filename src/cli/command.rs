@@ -31,7 +31,10 @@ pub enum Command {
         dry_run: bool,
     },
     /// Compare the kernel with the plan.
-    Check,
+    Check {
+        /// Also load, run and drop a program.
+        probe: bool,
+    },
     /// Show the live generation.
     Status(Show),
     /// Take back what apply did.

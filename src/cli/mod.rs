@@ -180,7 +180,7 @@ impl Words {
         }
         Ok(match verb {
             Verb::Apply => Command::Apply { dry_run: self.seen.contains(&"dry-run") },
-            Verb::Check => Command::Check,
+            Verb::Check => Command::Check { probe: self.seen.contains(&"probe") },
             Verb::Status => Command::Status(self.show),
             Verb::Undo => Command::Undo,
             Verb::Attach => Command::Attach {
