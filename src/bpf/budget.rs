@@ -1,7 +1,7 @@
 //! The memory that maps may take by the configuration: what is over it is refused before anything is made, or made
 //! smaller where that was asked for.
 
-use std::fmt;
+use std::{cmp::Reverse, fmt};
 
 #[cfg(feature = "workbench")]
 use super::source;
@@ -147,7 +147,7 @@ fn half(map: &SizedMap, kernel: &Kernel) -> Option<SizedMap> {
 /// Says how much it is, of what, and what would fit.
 fn too_much(maps: &[SizedMap], budget: u64, key: &str, kernel: &Kernel) -> Fault {
     let mut largest: Vec<&SizedMap> = maps.iter().collect();
-    largest.sort_by(|a, b| b.full().cmp(&a.full()));
+    largest.sort_by_key(|map| Reverse(map.full()));
     let all = sum(maps.iter());
     let named: Vec<_> = largest.iter().take(NAMED).map(|map| named(map)).collect();
     let what =

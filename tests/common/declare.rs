@@ -107,6 +107,9 @@ fn btf(maps: &[Declared]) -> Vec<u8> {
     btf.finish()
 }
 
+/// Name, type, flags, contents, link, info, size of an entry.
+type Section = (&'static str, u32, u64, Vec<u8>, u32, u32, u64);
+
 /// The object.
 pub fn object(maps: &[Declared]) -> Vec<u8> {
     let mut names = vec![0];
@@ -119,8 +122,7 @@ pub fn object(maps: &[Declared]) -> Vec<u8> {
         symbols.extend(u64::from(PLACE).to_le_bytes());
         names.extend(map.name.bytes().chain([0]));
     }
-    // Name, type, flags, contents, link, info, size of an entry.
-    let sections: [(&str, u32, u64, Vec<u8>, u32, u32, u64); 7] = [
+    let sections: [Section; 7] = [
         ("", 0, 0, Vec::new(), 0, 0, 0),
         (".maps", 1, 3, vec![0; maps.len() * PLACE as usize], 0, 0, 0),
         ("license", 1, 3, b"GPL\0".to_vec(), 0, 0, 0),
