@@ -3,7 +3,7 @@
 
 _bpfboot() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} verb='' list='' one i
-    local verbs='apply check status undo attach detach events run caps render estimate profiles help'
+    local verbs='apply check status undo attach detach events run caps render estimate inspect profiles help'
 
     # The first bare word is the verb. The word after an option may be that option's value.
     for ((i = 1; i < COMP_CWORD; i++)); do
@@ -36,6 +36,7 @@ _bpfboot() {
                         detach) list+=' --object --program' ;;
                         events) list+=' --kind' ;;
                         estimate) list+=' --cpus --kernel' ;;
+                        inspect) list+=' --load' ;;
                     esac
                     ;;
                 *)
@@ -49,6 +50,11 @@ _bpfboot() {
                             return
                             ;;
                         run) compopt -o default 2>/dev/null; mapfile -t COMPREPLY < <(compgen -c -- "$word"); return ;;
+                        inspect)
+                            compopt -o filenames 2>/dev/null
+                            mapfile -t COMPREPLY < <(compgen -W 'builtin:edge builtin:reads builtin:trace' -- "$word"; compgen -f -- "$word")
+                            return
+                            ;;
                         profiles) [[ $before != "$verb" ]] || list='core network tracing guide' ;;
                         help) [[ $before != "$verb" ]] || list=$verbs ;;
                     esac

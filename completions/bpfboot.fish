@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # fish completion for bpfboot
 
-set --local verbs apply check status undo attach detach events run caps render estimate profiles help
+set --local verbs apply check status undo attach detach events run caps render estimate inspect profiles help
 set --local none "not __fish_seen_subcommand_from $verbs"
 
 complete -c bpfboot -f
@@ -25,6 +25,7 @@ complete -c bpfboot -n $none -a run -d 'Apply, let go of every privilege, and be
 complete -c bpfboot -n $none -a caps -d 'The capabilities that this configuration needs, and why'
 complete -c bpfboot -n $none -a render -d 'The same as a unit, a container, a pod, or plain settings'
 complete -c bpfboot -n $none -a estimate -d 'The memory that maps take, before they are made'
+complete -c bpfboot -n $none -a inspect -d 'What an object holds, takes, and how deep its stack gets'
 complete -c bpfboot -n $none -a profiles -d 'List the built-in sets of settings, or one of them'
 complete -c bpfboot -n $none -a help -d 'More about a verb'
 
@@ -51,5 +52,7 @@ set --local estimate '__fish_seen_subcommand_from estimate'
 complete -c bpfboot -n $estimate -F
 complete -c bpfboot -n $estimate -l cpus -x -d 'For a machine of so many possible CPUs'
 complete -c bpfboot -n $estimate -l kernel -x -d 'For another kernel'
+complete -c bpfboot -n '__fish_seen_subcommand_from inspect' -F
+complete -c bpfboot -n '__fish_seen_subcommand_from inspect' -l load -d 'Load each program for the verifier own figures'
 complete -c bpfboot -n '__fish_seen_subcommand_from profiles' -a 'core network tracing guide'
 complete -c bpfboot -n '__fish_seen_subcommand_from help' -a "$verbs"

@@ -25,6 +25,8 @@ mod finish;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod generation;
+#[cfg(feature = "workbench")]
+mod inspect;
 mod job;
 mod kconfig;
 mod kind;
@@ -58,6 +60,8 @@ pub use commit::{Committed, commit, retire};
 #[cfg(feature = "workbench")]
 pub use estimate::Kernel as Estimated;
 pub use generation::open_live;
+#[cfg(feature = "workbench")]
+pub use inspect::{Inspection, Program, STACK_MAX, Warning, inspect};
 pub use job::XdpJob;
 pub use kind::Kind;
 pub use layout::Layout;

@@ -4,7 +4,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use super::Format;
 use crate::{
-    config::{IfName, PinName, XdpMode},
+    config::{IfName, ObjectSource, PinName, XdpMode},
     event::Kind,
     facts::KernelVersion,
 };
@@ -90,6 +90,13 @@ pub enum Command {
         cpus: Option<u32>,
         /// The kernel; `None`: the one that runs.
         kernel: Option<KernelVersion>,
+    },
+    /// Say what an object is and takes.
+    Inspect {
+        /// The object.
+        source: ObjectSource,
+        /// Ask the verifier, too.
+        load: bool,
     },
     /// List the profiles, or the keys of one.
     Profiles {

@@ -30,6 +30,7 @@ verbs:
   caps                the capabilities that this configuration needs, and why
   render FORMAT       the same as a unit, a container, a pod, or plain settings
   estimate [OBJECT]   the memory that maps take, before they are made
+  inspect OBJECT      what an object holds, takes, and how deep its stack gets
   profiles [NAME]     list the built-in sets of settings, or one of them
   help VERB           more about a verb
 
@@ -95,6 +96,7 @@ pub(super) fn on(verb: Verb) -> String {
         Verb::Caps => CAPS,
         Verb::Render => RENDER,
         Verb::Estimate => ESTIMATE,
+        Verb::Inspect => INSPECT,
         Verb::Profiles => PROFILES,
         Verb::Help => return general(),
     };
@@ -236,6 +238,20 @@ privilege. Fails where that is more than memory-budget.
 
       --cpus N       for a machine of N possible CPUs, not this one
       --kernel X.Y   for that kernel, not this one
+";
+
+const INSPECT: &str = "\
+usage: bpfboot inspect OBJECT [--load]
+
+Says what an object is before anybody loads it: its programs with their
+instructions, the stack of each chain of calls, which program jumps to which by
+tail calls, helpers, maps, globals, and the least kernel and capabilities that
+it needs, each with its reason. OBJECT is a file or builtin:NAME. What the
+configuration puts into the program arrays of that object counts, too. Ends with
+1 when it would be refused, with 2 when it cannot be read.
+
+      --load   load each program for the verifier's own figures; needs the
+               capabilities of apply, attaches and pins nothing
 ";
 
 const PROFILES: &str = "\

@@ -13,7 +13,7 @@ use std::{ffi::OsString, fmt, path::PathBuf, time::Duration};
 use lexopt::{Arg, Parser};
 
 use crate::{
-    config::{IfName, PinName, XdpMode, words},
+    config::{IfName, ObjectSource, PinName, XdpMode, words},
     event::Kind,
     facts::KernelVersion,
     report::{Color, Shape, clean},
@@ -209,6 +209,11 @@ impl Words {
                 Command::Render { format: one_of(&format, "render", &FORMATS)?, command: self.arguments }
             }
             Verb::Estimate => Command::Estimate { what: self.operand, cpus: self.cpus, kernel: self.kernel },
+            Verb::Inspect => {
+                let missing = || Usage::new("inspect needs an object, as in: bpfboot inspect builtin:edge");
+                let source = source(self.operand.ok_or_else(missing)?);
+                Command::Inspect { source, load: self.seen.contains(&"load") }
+            }
             Verb::Profiles => {
                 Command::Profiles { name: self.operand.map(|name| typed(name, "the profile")).transpose()? }
             }
@@ -241,6 +246,14 @@ fn interface(operand: Option<OsString>, verb: Verb) -> Result<IfName, Usage> {
     let verb = verb.word();
     let name = operand.ok_or_else(|| Usage::new(&format!("{verb} needs an interface, as in: bpfboot {verb} eth0")))?;
     typed(name, verb)
+}
+
+/// A file, or `builtin:NAME`.
+fn source(operand: OsString) -> ObjectSource {
+    match operand.to_str().and_then(|text| text.strip_prefix("builtin:")) {
+        Some(name) => ObjectSource::Builtin(name.to_owned()),
+        None => ObjectSource::File(operand.into()),
+    }
 }
 
 #[cfg(test)]

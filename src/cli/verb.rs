@@ -16,12 +16,13 @@ pub(super) enum Verb {
     Caps,
     Render,
     Estimate,
+    Inspect,
     Profiles,
     Help,
 }
 
 impl Verb {
-    pub(super) const ALL: [Self; 13] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::Apply,
         Self::Check,
         Self::Status,
@@ -33,6 +34,7 @@ impl Verb {
         Self::Caps,
         Self::Render,
         Self::Estimate,
+        Self::Inspect,
         Self::Profiles,
         Self::Help,
     ];
@@ -50,6 +52,7 @@ impl Verb {
             Self::Caps => "caps",
             Self::Render => "render",
             Self::Estimate => "estimate",
+            Self::Inspect => "inspect",
             Self::Profiles => "profiles",
             Self::Help => "help",
         }
@@ -65,6 +68,7 @@ impl Verb {
             Self::Detach => "object, program",
             Self::Events => "kind",
             Self::Estimate => "cpus, kernel",
+            Self::Inspect => "load",
             Self::Undo | Self::Run | Self::Caps | Self::Render | Self::Profiles | Self::Help => "",
         }
     }
@@ -92,9 +96,8 @@ impl Verb {
 
 /// All of them, as messages list them.
 pub(super) const VERBS: &str =
-    "apply, check, status, undo, attach, detach, events, run, caps, render, estimate, profiles, help";
+    "apply, check, status, undo, attach, detach, events, run, caps, render, estimate, inspect, profiles, help";
 /// What every verb knows.
 pub(super) const GLOBAL_OPTIONS: &str = "config, boot, allow-untrusted, json, quiet, color, help, version";
 /// What only some know.
-pub(super) const OWN_OPTIONS: &str =
-    "dry-run, configured, count, cpus, kernel, kind, mode, object, probe, program, prometheus, sample, wait, watch";
+pub(super) const OWN_OPTIONS: &str = "dry-run, configured, count, cpus, kernel, kind, load, mode, object, probe, program, prometheus, sample, wait, watch";

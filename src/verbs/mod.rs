@@ -9,6 +9,8 @@ mod entrypoint;
 #[cfg(feature = "workbench")]
 mod estimate;
 mod events;
+#[cfg(feature = "workbench")]
+mod inspect;
 mod machine;
 mod objects;
 mod profiles;
@@ -76,7 +78,7 @@ fn health_of(command: &Command, options: &Options) -> Health {
             false => apply::apply(config, options),
         }),
         Command::Caps => with_config(options, |config| capabilities::print(config, options)),
-        Command::Render { .. } | Command::Estimate { .. } => at_workbench(command, options),
+        Command::Render { .. } | Command::Estimate { .. } | Command::Inspect { .. } => at_workbench(command, options),
         Command::Check { probe } => with_config(options, |config| check::check(config, options, *probe)),
         Command::Status(show) => with_config(options, |config| status::status(config, options, show)),
         Command::Events { kinds } => with_config(options, |config| events::events(config, options, kinds)),
@@ -105,6 +107,9 @@ fn at_workbench(command: &Command, options: &Options) -> Health {
             with_config(options, |config| render::render(config, options, *format, command))
         }
         Command::Estimate { what, cpus, kernel } => estimate::estimate(what.as_deref(), *cpus, *kernel, options),
+        Command::Inspect { source, load } => {
+            with_config(options, |config| inspect::inspect(config, options, source, *load))
+        }
         _ => Health::BadInput,
     }
 }
