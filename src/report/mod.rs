@@ -12,10 +12,10 @@ mod people;
 #[cfg(feature = "workbench")]
 mod picture;
 mod printer;
-#[cfg(feature = "workbench")]
-mod told;
 mod seen;
 mod store;
+#[cfg(feature = "workbench")]
+mod told;
 #[cfg(feature = "workbench")]
 mod value;
 
@@ -38,10 +38,10 @@ pub(crate) use people::{headline, story, why};
 #[cfg(feature = "workbench")]
 pub use picture::picture;
 pub use printer::{Color, Journal, Printer, Shape, complain, say, try_say};
-#[cfg(feature = "workbench")]
-pub use told::read;
 pub use seen::{seen, seen_document};
 pub use store::{Kept, PATH, replace, store, store_again, store_open};
+#[cfg(feature = "workbench")]
+pub use told::read;
 
 /// What became of one step, or what a look at the kernel says of it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -80,7 +80,9 @@ fn health_of(command: &Command, options: &Options) -> Health {
             false => apply::apply(config, options),
         }),
         Command::Caps => with_config(options, |config| capabilities::print(config, options)),
-        Command::Render { .. } | Command::Report { .. } | Command::Estimate { .. } | Command::Inspect { .. } => at_workbench(command, options),
+        Command::Render { .. } | Command::Report { .. } | Command::Estimate { .. } | Command::Inspect { .. } => {
+            at_workbench(command, options)
+        }
         Command::Check { probe } => with_config(options, |config| check::check(config, options, *probe)),
         Command::Status(show) => with_config(options, |config| status::status(config, options, show)),
         Command::Events { kinds } => with_config(options, |config| events::events(config, options, kinds)),
