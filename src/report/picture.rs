@@ -3,16 +3,17 @@
 //!
 //! Nobody here can measure a text, so every text is monospaced, has room for so many columns, and is cut to fit.
 
+mod parts;
+
 use std::{cmp::Reverse, fmt, time::Duration};
+
+use parts::{STORY, Xml, class, columns, cut, health_class, shape, tick, tip, wrapped};
 
 use super::{
     Line, Report, Status,
     people::{clean, human, micros, put, story, tally},
 };
-use crate::{
-    health::Health,
-    step::{Must, Phase},
-};
+use crate::step::Phase;
 
 /// The whole width, in pixels like all that follows.
 const WIDTH: u32 = 1120;
@@ -26,10 +27,6 @@ const TOOK: u32 = 76;
 const ROW: u32 = 20;
 /// Columns of a name at most.
 const LONGEST: usize = 46;
-/// Columns of a row that tells a story.
-const STORY: usize = 144;
-/// Marks on the time axis at most.
-const TICKS: u64 = 7;
 
 /// Draws the run.
 ///
@@ -91,101 +88,6 @@ fn groups(report: &Report) -> Vec<Group<'_>> {
     groups.push(Group::new("undo", undone.iter().collect()));
     groups.retain(|group| !group.lines.is_empty());
     groups
-}
-
-/// How wide a text is in a monospaced font, about: what is not ASCII may be twice as wide.
-fn columns(text: &str) -> usize {
-    text.chars().map(|c| if c.is_ascii() { 1 } else { 2 }).sum()
-}
-
-/// A text of so many columns at most. What is left out is in its middle: names begin with their kind and end with what
-/// tells them apart.
-fn cut(text: &str, most: usize) -> String {
-    if columns(text) <= most {
-        return text.to_owned();
-    }
-    let (mut head, mut tail) = (String::new(), Vec::new());
-    let (mut chars, mut left) = (text.chars(), most.saturating_sub(2));
-    while let Some(c) = if tail.len() < head.chars().count() { chars.next_back() } else { chars.next() } {
-        let width = if c.is_ascii() { 1 } else { 2 };
-        if width > left {
-            break;
-        }
-        left -= width;
-        if tail.len() < head.chars().count() { tail.push(c) } else { head.push(c) }
-    }
-    head.push('…');
-    head.extend(tail.into_iter().rev());
-    head
-}
-
-/// The class of a mark and its bar.
-fn class(line: &Line) -> &'static str {
-    match (line.status, line.must) {
-        (Status::Failed, Must::Optional) => "degraded",
-        (Status::Failed, Must::BestEffort) => "ignored",
-        (status, _) => status.word(),
-    }
-}
-
-/// The class of the row of a line, and of a word for the whole run.
-const fn health_class(health: Health) -> &'static str {
-    match health {
-        Health::Healthy => "done",
-        Health::Degraded | Health::Drift => "degraded",
-        Health::Failed | Health::BadInput | Health::Dirty => "failed",
-    }
-}
-
-/// The shape of a mark, so that colours need not be told apart.
-const fn shape(status: Status) -> &'static str {
-    match status {
-        Status::Done => "M-4 0L-1 3L4 -3\" fill=\"none",
-        Status::Already => "M-3 -1.5H3M-3 2H3",
-        Status::Skipped => "M-3 0H3",
-        Status::Failed => "M-3.5 -3.5L3.5 3.5M3.5 -3.5L-3.5 3.5",
-        Status::Undone => "M4 0H-4L-1 -3M-4 0L-1 3\" fill=\"none",
-        Status::Planned => "M-3 -4L4 0L-3 4Z",
-        Status::Drift => "M0 -4L4 3H-4Z",
-        Status::Warn => "M0 -4V1M0 4V4.1",
-    }
-}
-
-/// What a row says when it is pointed at.
-fn tip(line: &Line) -> String {
-    let mut tip = format!("{} {}\nat {}", line.status.word(), line.id, human(at(line)));
-    if line.took > Duration::ZERO {
-        put(&mut tip, format_args!(", took {}", human(line.took)));
-    }
-    let mut row = |name: &str, text: &str| {
-        if !text.is_empty() {
-            put(&mut tip, format_args!("\n{name}{text}"));
-        }
-    };
-    row("was: ", line.was.as_deref().unwrap_or_default());
-    row("now: ", line.now.as_deref().unwrap_or_default());
-    row("", &line.note);
-    if let Some(fault) = &line.fault {
-        row("", &fault.to_string());
-        row("mend: ", &fault.mend);
-    }
-    tip.lines().map(clean).collect::<Vec<_>>().join("\n")
-}
-
-/// A text where XML has a text or an attribute. What `clean` lets through and XML does not know is left out.
-struct Xml<'a>(&'a str);
-
-impl fmt::Display for Xml<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.chars().try_for_each(|c| match c {
-            '&' => f.write_str("&amp;"),
-            '<' => f.write_str("&lt;"),
-            '>' => f.write_str("&gt;"),
-            '"' => f.write_str("&quot;"),
-            '\u{fffe}' | '\u{ffff}' => Ok(()),
-            c => write!(f, "{c}"),
-        })
-    }
 }
 
 /// The picture so far, drawn from its top.
@@ -385,36 +287,6 @@ impl Drawing {
         self.out.push_str("</svg>\n");
         self.out
     }
-}
-
-/// The distance of the marks on an axis so long, both in microseconds: 1, 2 or 5 with zeroes.
-fn tick(end: u64) -> u64 {
-    let mut step = 1;
-    while end / step > TICKS {
-        // From 1 to 2, from 2 to 5, from 5 to 10.
-        let first = step / 10_u64.pow(step.ilog10());
-        step = if first == 2 { step / 2 * 5 } else { step * 2 };
-    }
-    step
-}
-
-/// Rows that fit.
-fn wrapped(text: &str) -> Vec<String> {
-    let mut rows = vec![String::new()];
-    for word in text.split(' ') {
-        let word = cut(word, STORY);
-        if let Some(row) = rows.last_mut() {
-            if !row.is_empty() && columns(row) + 1 + columns(&word) > STORY {
-                rows.push(word);
-                continue;
-            }
-            if !row.is_empty() {
-                row.push(' ');
-            }
-            row.push_str(&word);
-        }
-    }
-    rows
 }
 
 /// Whether all CPUs share it with others of its kind.
