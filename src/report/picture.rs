@@ -5,7 +5,7 @@
 
 mod parts;
 
-use std::{cmp::Reverse, fmt, time::Duration};
+use std::{fmt, time::Duration};
 
 use parts::{STORY, Xml, class, columns, cut, health_class, shape, tick, tip, wrapped};
 
@@ -68,24 +68,29 @@ struct Group<'a> {
 }
 
 impl<'a> Group<'a> {
-    fn new(word: &'static str, mut lines: Vec<&'a Line>) -> Self {
-        // Of those that begin at once, the one that holds the others is the longest.
-        lines.sort_by_key(|line| (at(line), Reverse(line.took)));
-        let from = lines.iter().map(|line| at(line)).min().unwrap_or_default();
-        let to = lines.iter().map(|line| at(line) + line.took).max().unwrap_or_default();
-        Self { word, lines, from, to }
+    const fn new(word: &'static str) -> Self {
+        Self { word, lines: Vec::new(), from: Duration::MAX, to: Duration::ZERO }
+    }
+
+    fn add(&mut self, line: &'a Line) {
+        self.from = self.from.min(at(line));
+        self.to = self.to.max(at(line) + line.took);
+        let place = self.lines.iter().rposition(|other| at(other) <= at(line));
+        self.lines.insert(place.map_or(0, |place| place + 1), line);
     }
 }
 
 /// What is put back belongs to the phase it is taken out of, but happens when the run has failed.
 fn groups(report: &Report) -> Vec<Group<'_>> {
     let undoing = report.lines.iter().position(|line| line.status == Status::Undone);
-    let (done, undone) = report.lines.split_at(undoing.unwrap_or(report.lines.len()));
-    let mut groups: Vec<Group<'_>> = Phase::ALL
-        .into_iter()
-        .map(|phase| Group::new(phase.word(), done.iter().filter(|line| line.phase == phase).collect()))
-        .collect();
-    groups.push(Group::new("undo", undone.iter().collect()));
+    let mut groups: Vec<Group<'_>> = Phase::ALL.into_iter().map(|phase| Group::new(phase.word())).collect();
+    groups.push(Group::new("undo"));
+    for (nth, line) in report.lines.iter().enumerate() {
+        let place = if undoing.is_some_and(|first| nth >= first) { Phase::ALL.len() } else { line.phase as usize };
+        if let Some(group) = groups.get_mut(place) {
+            group.add(line);
+        }
+    }
     groups.retain(|group| !group.lines.is_empty());
     groups
 }
@@ -113,9 +118,11 @@ impl Drawing {
 
     /// Where a time is, in tenths of a pixel.
     fn x(&self, micros: u64) -> u64 {
-        let width = u128::from(self.right - self.left) * 10;
-        let x = u128::from(micros) * width / u128::from(self.end);
-        u64::from(self.left) * 10 + u64::try_from(x.min(width)).unwrap_or(0)
+        let width = u64::from(self.right - self.left) * 10;
+        // A product that fits, also in a report that says millennia.
+        let scale = 1 + (self.end >> 48);
+        let x = (micros.min(self.end) / scale) * width / (self.end / scale);
+        u64::from(self.left) * 10 + x.min(width)
     }
 
     /// A bar from one time to another, wide enough to be seen.

@@ -134,11 +134,8 @@ impl Reader<'_> {
                     Some(c) => c,
                     None => {
                         self.rest = self.rest.strip_prefix("\\u")?;
-                        let second = self.unit()?;
-                        let [Ok(c)] = char::decode_utf16([first as u16, second as u16]).collect::<Vec<_>>()[..] else {
-                            return None;
-                        };
-                        c
+                        let (high, low) = (first.checked_sub(0xd800)?, self.unit()?.checked_sub(0xdc00)?);
+                        (high < 0x400 && low < 0x400).then(|| char::from_u32(0x10000 + (high << 10) + low))??
                     }
                 }
             }

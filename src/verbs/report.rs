@@ -1,19 +1,12 @@
 //! `report`: what a run said, once more: as lines, as its document, or as a picture. Looks at nothing else.
 
-use std::{
-    fs::{self, File},
-    io::{self, Read},
-    path::Path,
-};
+use std::{fs, io, path::Path};
 
 use crate::{
     cli::Options,
     health::Health,
     report::{self, Journal, Kept, Printer, Shape, clean, complain, say},
 };
-
-/// Longer than any report: one holds 16 MiB of logs at most, and each of their bytes may take six.
-const MOST_BYTES: u64 = 128 << 20;
 
 /// Prints the report in `file`, or the last one; `-` is stdin. `svg`: draws it into that file instead, or on stdout.
 pub fn report(options: &Options, svg: Option<&Path>, file: Option<&Path>) -> Health {
@@ -22,7 +15,8 @@ pub fn report(options: &Options, svg: Option<&Path>, file: Option<&Path>) -> Hea
         complain(&format!("bpfboot: {}\n", clean(&what)));
         health
     };
-    let document = match read(path) {
+    let from = if path == Path::new("-") { Path::new("/proc/self/fd/0") } else { path };
+    let document = match fs::read_to_string(from) {
         Ok(document) => document,
         Err(error) if file.is_none() && error.kind() == io::ErrorKind::NotFound => {
             return told(
@@ -61,14 +55,4 @@ pub fn report(options: &Options, svg: Option<&Path>, file: Option<&Path>) -> Hea
     run.notes.push(format!("the report{began} of bpfboot {version} on Linux {}", run.release));
     printer.finish(&run, &document, &Kept::Unwanted, false);
     Health::Healthy
-}
-
-fn read(path: &Path) -> io::Result<String> {
-    let mut document = String::new();
-    if path == Path::new("-") {
-        io::stdin().take(MOST_BYTES).read_to_string(&mut document)?;
-    } else {
-        File::open(path)?.take(MOST_BYTES).read_to_string(&mut document)?;
-    }
-    Ok(document)
 }
