@@ -275,10 +275,10 @@ fn what_is_no_report_is_refused() {
         for (text, why) in [
             ("", "line 1"),
             (&whole[..whole.len() / 2], "is not as JSON has it"),
-            ("{}", "steps is missing"),
-            ("[]", "steps is missing"),
-            (&whole.replace("\"done\"", "\"gone\""), "gone is missing, or is not what this bpfboot writes"),
-            (&whole.replace("\"took_us\":", "\"took_us\":-1"), "a time"),
+            ("{}", "it has no steps"),
+            ("[]", "it has no steps"),
+            (&whole.replace("\"done\"", "\"gone\""), " is not what this bpfboot writes"),
+            (&whole.replace("\"took_us\":", "\"took_us\":-1"), "what this bpfboot writes"),
         ] {
             let path = s.file("/run/odd.json", text);
             let ran = s.bpfboot(&["report", path.to_str().unwrap()]).exits(2);

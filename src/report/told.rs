@@ -12,113 +12,100 @@ use crate::{
     step::{Must, Phase},
 };
 
-/// The report in a document, and the version of bpfboot that wrote it.
+/// The report in a document, and the version of bpfboot that wrote it. Facts are left out: they are for machines.
 ///
 /// # Errors
 /// Why it is none.
 pub fn read(document: &str) -> Result<(Report, String), String> {
     let value = parse(document)?;
-    let report = Node { value: &value, place: "the document" };
-    let steps = report.get("steps")?.list()?;
-    let told = Report {
-        verb: report.get("verb")?.text()?.to_owned().leak(),
-        health: report.get("health")?.word(
-            &[Health::Healthy, Health::Failed, Health::BadInput, Health::Degraded, Health::Dirty, Health::Drift],
-            Health::word,
-        )?,
+    let report = Node(&value);
+    let Some(Value::List(steps)) = report.get("steps").map(|steps| steps.0) else {
+        return Err("it has no steps".into());
+    };
+    let mut lines = Vec::new();
+    for (nth, step) in (1..).zip(steps) {
+        let odd = || format!("its step {nth} is not what this bpfboot writes");
+        lines.push(line(Node(step)).ok_or_else(odd)?);
+    }
+    run(report, lines).ok_or_else(|| "it is not what this bpfboot writes".into())
+}
+
+fn run(report: Node<'_>, lines: Vec<Line>) -> Option<(Report, String)> {
+    let run = Report {
+        verb: report.text("verb")?.leak(),
+        health: report.one_of("health", &Health::ALL, Health::word)?,
         exit: None,
-        lines: steps.iter().map(|step| line(Node { value: step, place: "a step" })).collect::<Result<_, _>>()?,
-        notes: report.get("notes")?.texts()?,
-        leftovers: report.get("leftovers")?.texts()?,
-        sources: report.get("sources")?.texts()?,
-        release: report.get("kernel")?.text()?.to_owned(),
-        began: report.get("began").and_then(Node::text).unwrap_or_default().to_owned(),
-        took: report.get("took_us")?.micros()?,
-    };
-    Ok((told, report.get("bpfboot")?.text()?.to_owned()))
-}
-
-fn line(step: Node<'_>) -> Result<Line, String> {
-    let id = step.get("id")?.text()?;
-    let step = Node { place: id, ..step };
-    let facts = match step.get("facts")?.value {
-        Value::Object(facts) => facts.iter().filter_map(|(name, value)| match value {
-            Value::Text(value) => Some((&*name.clone().leak(), value.clone())),
-            _ => None,
-        }),
-        _ => return Err(step.odd("facts")),
-    };
-    Ok(Line {
-        was: step.get("was")?.some(Node::text)?.map(str::to_owned),
-        now: step.get("now")?.some(Node::text)?.map(str::to_owned),
-        note: step.get("note")?.text()?.to_owned(),
-        fault: step.get("fault")?.some(fault)?,
+        lines,
+        notes: report.texts("notes")?,
+        leftovers: report.texts("leftovers")?,
+        sources: report.texts("sources")?,
+        release: report.text("kernel")?,
         // Reports of an earlier bpfboot do not have it.
-        at: step.get("at_us").and_then(|at| at.some(Node::micros)).unwrap_or_default(),
-        took: step.get("took_us")?.micros()?,
-        facts: facts.collect(),
-        ..Line::new(
-            id,
-            step.get("phase")?.word(&Phase::ALL, Phase::word)?,
-            step.get("must")?.word(&[Must::Required, Must::Optional, Must::BestEffort], Must::word)?,
-            step.get("status")?.word(&Status::ALL, Status::word)?,
-        )
-    })
+        began: report.text("began").unwrap_or_default(),
+        took: report.micros("took_us")?,
+    };
+    Some((run, report.text("bpfboot")?))
 }
 
-fn fault(fault: Node<'_>) -> Result<Fault, String> {
-    let errno = fault.get("errno")?.some(Node::number)?.and_then(|errno| i32::try_from(errno).ok());
-    let cause = fault.get("cause")?.word(&Cause::ALL, Cause::word)?;
-    let told = Fault::new(cause, fault.get("what")?.text()?).with_errno(errno);
-    Ok(told.mend(fault.get("mend")?.text()?).detail(fault.get("detail")?.text()?))
+fn line(step: Node<'_>) -> Option<Line> {
+    let phase = step.one_of("phase", &Phase::ALL, Phase::word)?;
+    let must = step.one_of("must", &[Must::Required, Must::Optional, Must::BestEffort], Must::word)?;
+    let status = step.one_of("status", &Status::ALL, Status::word)?;
+    let mut line = Line::new(step.text("id")?, phase, must, status);
+    (line.was, line.now) = (step.text("was"), step.text("now"));
+    line.note = step.text("note")?;
+    // Nor this.
+    line.at = step.micros("at_us");
+    line.took = step.micros("took_us")?;
+    let fault = step.get("fault")?;
+    if matches!(fault.0, Value::Object(_)) {
+        let cause = fault.one_of("cause", &Cause::ALL, Cause::word)?;
+        let errno = fault.number("errno").and_then(|errno| i32::try_from(errno).ok());
+        let told = Fault::new(cause, fault.text("what")?).with_errno(errno);
+        line.fault = Some(told.mend(fault.text("mend")?).detail(fault.text("detail")?));
+    }
+    Some(line)
 }
 
-/// A value, and where it was found.
+/// A value that is looked into.
 #[derive(Clone, Copy)]
-struct Node<'a> {
-    value: &'a Value,
-    place: &'a str,
-}
+struct Node<'a>(&'a Value);
 
 impl<'a> Node<'a> {
-    fn odd(self, what: &str) -> String {
-        format!("{}: {what} is missing, or is not what this bpfboot writes", self.place)
+    #[inline(never)]
+    fn get(self, name: &str) -> Option<Self> {
+        let Value::Object(members) = self.0 else { return None };
+        members.iter().find(|(known, _)| known == name).map(|(_, value)| Node(value))
     }
 
-    fn get(self, name: &'a str) -> Result<Self, String> {
-        let Value::Object(members) = self.value else { return Err(self.odd(name)) };
-        let found = members.iter().find(|(known, _)| known == name);
-        found.map(|(_, value)| Node { value, place: name }).ok_or_else(|| self.odd(name))
+    #[inline(never)]
+    fn text(self, name: &str) -> Option<String> {
+        if let Value::Text(text) = self.get(name)?.0 { Some(text.clone()) } else { None }
     }
 
-    /// What is not `null`.
-    fn some<T>(self, read: impl FnOnce(Self) -> Result<T, String>) -> Result<Option<T>, String> {
-        if *self.value == Value::Word("null") { Ok(None) } else { read(self).map(Some) }
+    #[inline(never)]
+    fn number(self, name: &str) -> Option<i64> {
+        if let Value::Number(number) = self.get(name)?.0 { Some(*number) } else { None }
     }
 
-    fn text(self) -> Result<&'a str, String> {
-        if let Value::Text(text) = self.value { Ok(text) } else { Err(self.odd("a text")) }
+    #[inline(never)]
+    fn micros(self, name: &str) -> Option<Duration> {
+        self.number(name)?.try_into().ok().map(Duration::from_micros)
     }
 
-    fn number(self) -> Result<i64, String> {
-        if let Value::Number(number) = self.value { Ok(*number) } else { Err(self.odd("a number")) }
+    #[inline(never)]
+    fn texts(self, name: &str) -> Option<Vec<String>> {
+        let Value::List(list) = self.get(name)?.0 else { return None };
+        let mut texts = Vec::new();
+        for value in list {
+            let Value::Text(text) = value else { return None };
+            texts.push(text.clone());
+        }
+        Some(texts)
     }
 
-    fn micros(self) -> Result<Duration, String> {
-        u64::try_from(self.number()?).map(Duration::from_micros).map_err(|_| self.odd("a time"))
-    }
-
-    fn list(self) -> Result<&'a [Value], String> {
-        if let Value::List(list) = self.value { Ok(list) } else { Err(self.odd("a list")) }
-    }
-
-    fn texts(self) -> Result<Vec<String>, String> {
-        let texts = self.list()?.iter().map(|value| Node { value, ..self }.text().map(str::to_owned));
-        texts.collect()
-    }
-
-    fn word<T: Copy>(self, known: &[T], word: impl Fn(T) -> &'static str) -> Result<T, String> {
-        let text = self.text()?;
-        known.iter().copied().find(|known| word(*known) == text).ok_or_else(|| self.odd(text))
+    fn one_of<T: Copy>(self, name: &str, known: &[T], word: fn(T) -> &'static str) -> Option<T> {
+        let text = self.text(name)?;
+        known.iter().copied().find(|known| word(*known) == text)
     }
 }

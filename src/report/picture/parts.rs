@@ -83,11 +83,11 @@ pub(super) const fn health_class(health: Health) -> &'static str {
 /// The shape of a mark, so that colours need not be told apart.
 pub(super) const fn shape(status: Status) -> &'static str {
     match status {
-        Status::Done => "M-4 0L-1 3L4 -3\" fill=\"none",
+        Status::Done => "M-4 0L-1 3L4 -3",
         Status::Already => "M-3 -1.5H3M-3 2H3",
         Status::Skipped => "M-3 0H3",
         Status::Failed => "M-3.5 -3.5L3.5 3.5M3.5 -3.5L-3.5 3.5",
-        Status::Undone => "M4 0H-4L-1 -3M-4 0L-1 3\" fill=\"none",
+        Status::Undone => "M4 0H-4L-1 -3M-4 0L-1 3",
         Status::Planned => "M-3 -4L4 0L-3 4Z",
         Status::Drift => "M0 -4L4 3H-4Z",
         Status::Warn => "M0 -4V1M0 4V4.1",
