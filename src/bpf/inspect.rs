@@ -109,3 +109,7 @@ impl Inspection {
         self.warnings.iter().any(|warning| warning.refuses) || self.programs.iter().any(refused)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests;
