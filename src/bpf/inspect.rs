@@ -22,7 +22,7 @@ mod warnings;
 
 pub use calls::STACK_MAX;
 pub use look::inspect;
-pub use needs::Since;
+pub use needs::{Since, few};
 pub use tail::{Jump, Way};
 pub use verdict::Verdict;
 pub use warnings::Warning;
