@@ -267,7 +267,7 @@ fn what_is_no_report_is_refused() {
     sandbox(|s| {
         let ran = s.bpfboot(&["report"]).exits(2);
         assert!(
-            ran.stderr.contains("no run has left a report") && ran.stderr.contains("mend: bpfboot apply"),
+            ran.stderr.contains("no report of a run: No such file") && ran.stderr.contains("mend: bpfboot apply"),
             "{ran:?}"
         );
         s.bpfboot(&["apply"]).exits(0);

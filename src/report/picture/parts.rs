@@ -28,19 +28,11 @@ pub(super) fn cut(text: &str, most: usize) -> String {
     if columns(text) <= most {
         return text.to_owned();
     }
-    let (mut head, mut tail) = (String::new(), Vec::new());
-    let (mut chars, mut left) = (text.chars(), most.saturating_sub(2));
-    while let Some(c) = if tail.len() < head.chars().count() { chars.next_back() } else { chars.next() } {
-        let width = if c.is_ascii() { 1 } else { 2 };
-        if width > left {
-            break;
-        }
-        left -= width;
-        if tail.len() < head.chars().count() { tail.push(c) } else { head.push(c) }
-    }
-    head.push('…');
-    head.extend(tail.into_iter().rev());
-    head
+    // Half before and half after, as if all were as wide as the widest.
+    let chars: Vec<char> = text.chars().collect();
+    let keep = (most - 2) * chars.len() / columns(text) / 2;
+    let (head, tail) = (chars.iter().take(keep), chars.iter().skip(chars.len() - keep));
+    head.chain(&['…']).chain(tail).collect()
 }
 
 /// Rows that fit.
