@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::reason::{self, Call, Reason};
+
 /// The stable word for why something failed. Machines match on it, so words are added, never changed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Cause {
@@ -104,6 +106,10 @@ pub struct Account {
     pub mend: String,
     /// More than fits on a line: the verifier's log.
     pub detail: String,
+    /// The finer word, where somebody said it; [`Fault::reason`] always has one.
+    pub reason: Option<Reason>,
+    /// The call that was refused, where who refused is still to be found out.
+    pub refused: Option<Call>,
 }
 
 impl std::ops::Deref for Fault {
@@ -142,7 +148,14 @@ impl Fault {
     #[cold]
     #[inline(never)]
     fn told(cause: Cause, what: String, errno: Option<i32>) -> Self {
-        Self(Box::new(Account { cause, what, errno, mend: String::new(), detail: String::new() }))
+        Self(Box::new(Account { cause,
+            what,
+            errno,
+            mend: String::new(),
+            detail: String::new(),
+            reason: None,
+            refused: None,
+        }))
     }
 
     /// Adds the line that mends it.
@@ -179,6 +192,34 @@ impl Fault {
     pub fn configured_at(mut self, origin: &str) -> Self {
         self.0.what = format!("{} (from {origin})", self.0.what);
         self
+    }
+
+    /// Says the finer word.
+    #[must_use]
+    #[cold]
+    #[inline(never)]
+    pub fn by(mut self, reason: Reason) -> Self {
+        self.0.reason = Some(reason);
+        self
+    }
+
+    /// Says which call was refused without a word.
+    #[must_use]
+    pub fn refused(mut self, call: Call) -> Self {
+        self.0.refused = Some(call);
+        self
+    }
+
+    /// The same fault, told anew.
+    #[must_use]
+    pub fn retold(mut self, what: String, mend: String) -> Self {
+        (self.0.what, self.0.mend, self.0.refused) = (what, mend, None);
+        self
+    }
+
+    /// The finer word.
+    pub fn reason(&self) -> Reason {
+        self.0.reason.unwrap_or_else(|| reason::of(self))
     }
 
     /// The same fault with another cause's word.

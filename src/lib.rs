@@ -41,14 +41,17 @@ mod facts;
 mod fields;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+mod gate;
 mod health;
 mod journal;
+mod knowledge;
 mod lock;
 mod logger;
 mod needed;
 mod plan;
 mod privilege;
 mod profiles;
+mod reason;
 mod report;
 mod step;
 mod sys;
