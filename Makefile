@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .SILENT:
 .DEFAULT_GOAL := build
-.PHONY: build objects test-objects run test vm-test vm-units power-test fault-test loss-test race-test image sysext oci initramfs-test lint fuzz fuzz-min
+.PHONY: build objects test-objects run test vm-test vm-units power-test fault-test loss-test race-test image sysext small oci initramfs-test lint fuzz fuzz-min
 .PHONY: bench install deb rpm package-test clean help
 MAKEFLAGS += --no-print-directory
 
@@ -55,6 +55,7 @@ test-objects:
 test: build test-objects ## build, then every test, a short one in a virtual machine, too (needs root); ARGS="--test NAME" for some
 	. .ci/toolchain.sh
 	need test guest
+	[[ "$(ARGS)" && "$(ARGS)" != *container* ]] || $(MAKE) small
 	export BPFBOOT=$$PWD/target/bpfboot BPFBOOT_HOSTILE=$$PWD/target/hostile/debug/bpfboot
 	step hostile "Building a bpfboot whose loader turns on it" hostile build
 	step tests "Building the tests with $$toolchain" native test --no-run $(ARGS)
@@ -94,7 +95,13 @@ sysext: build ## bpfboot as an extension of a read-only /usr (systemd-sysext)
 	need vm
 	image/sysext.sh
 
-oci: build ## an OCI image with nothing but the static binary in it: target/oci
+small: objects ## the binary without the verbs of a build machine: target/bpfboot-small
+	. .ci/toolchain.sh
+	need build
+	step small "Building target/bpfboot-small with $$toolchain" static build --no-default-features
+	install -m 755 target/static/$$musl/release/bpfboot target/bpfboot-small
+
+oci: small ## an OCI image with nothing but the small static binary in it: target/oci
 	image/oci.sh
 
 initramfs-test: ## slow, twenty minutes: initramfs of each generator, and the image, booted in QEMU

@@ -1,15 +1,15 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# An OCI image layout with the static binary and nothing else: its configuration is the one inside, or mounted.
+# An OCI image layout with the small static binary and nothing else: its configuration is the one inside, or mounted.
 #
-# usage: image/oci.sh [LAYOUT [BINARY]]      (make oci: target/oci, target/bpfboot; SOURCE_DATE_EPOCH dates it)
+# usage: image/oci.sh [LAYOUT [BINARY]]      (make oci: target/oci, target/bpfboot-small; SOURCE_DATE_EPOCH dates it)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 . .ci/toolchain.sh
 need oci
-layout=${1:-target/oci} binary=${2:-target/bpfboot}
-[[ -x $binary ]] || die "$binary is not there: make"
+layout=${1:-target/oci} binary=${2:-target/bpfboot-small}
+[[ -x $binary ]] || die "$binary is not there: make small"
 epoch=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || stat -c %Y "$binary")}
 created=$(date -u -d "@$epoch" +%Y-%m-%dT%H:%M:%SZ)
 version=$("$binary" --version)

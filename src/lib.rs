@@ -28,6 +28,7 @@
 //! | `sys` | system calls; the only one with `unsafe` |
 
 #![cfg_attr(any(test, fuzzing), feature(alloc_error_hook))]
+#![cfg_attr(not(feature = "workbench"), allow(dead_code, unused_imports, reason = "what only those verbs use"))]
 
 mod account;
 mod act;

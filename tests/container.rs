@@ -225,7 +225,12 @@ fn the_image_is_small_reproducible_and_runs() {
     sandbox(|s| {
         let build = |layout: &str| {
             let mut command = Command::new("image/oci.sh");
-            common::ok(command.current_dir(env!("CARGO_MANIFEST_DIR")).arg(layout).arg(binary()));
+            common::ok(
+                command
+                    .current_dir(env!("CARGO_MANIFEST_DIR"))
+                    .arg(layout)
+                    .arg(binary().with_file_name("bpfboot-small")),
+            );
             fs::read_to_string(format!("{layout}/index.json")).unwrap()
         };
         assert_eq!(build("/run/oci"), build("/run/again"));

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::Verb;
+use super::verb::Verb;
 use crate::{
     config::{distance, words},
     health::Health,

@@ -3,8 +3,10 @@
 //! The only room that uses lexopt. Options may stand before or after the verb; which verb they belong to is checked
 //! when all of them are read.
 
+mod command;
 mod help;
 mod value;
+mod verb;
 
 use std::{ffi::OsString, fmt, path::PathBuf, time::Duration};
 
@@ -17,75 +19,11 @@ use crate::{
 };
 
 use value::{COLORS, FORMATS, KINDS, MODES, Wait, choice, one_of, typed};
+use verb::{GLOBAL_OPTIONS, OWN_OPTIONS, Verb};
 
+pub use command::Command;
 pub use help::VERSION;
 pub use value::Format;
-
-/// What to do.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Command {
-    /// Bring the kernel to the plan.
-    Apply {
-        /// Only say what would be done.
-        dry_run: bool,
-    },
-    /// Compare the kernel with the plan.
-    Check,
-    /// Take back what apply did.
-    Undo,
-    /// Attach XDP programs to an interface.
-    Attach {
-        /// The interface.
-        interface: IfName,
-        /// The mode; `None`: as the configuration has it.
-        mode: Option<XdpMode>,
-        /// Only this object's programs.
-        object: Option<PinName>,
-        /// Only this program.
-        program: Option<PinName>,
-        /// How long to wait for the interface; `None`: as the configuration has it.
-        wait: Option<Duration>,
-        /// Only where the configuration names the interface.
-        configured: bool,
-    },
-    /// Let go of our XDP programs on an interface.
-    Detach {
-        /// The interface.
-        interface: IfName,
-        /// Only this object's programs.
-        object: Option<PinName>,
-        /// Only this program.
-        program: Option<PinName>,
-    },
-    /// Follow what the embedded objects tell.
-    Events {
-        /// Only these kinds; none is all.
-        kinds: Vec<Kind>,
-    },
-    /// Bring the kernel to the plan, and become this command.
-    Run {
-        /// It, and its arguments.
-        command: Vec<OsString>,
-    },
-    /// Print the capabilities that the configuration takes.
-    Caps,
-    /// Print the configuration in another form.
-    Render {
-        /// Which one.
-        format: Format,
-        /// What `run` is to start there.
-        command: Vec<OsString>,
-    },
-    /// List the profiles, or the keys of one.
-    Profiles {
-        /// The one.
-        name: Option<String>,
-    },
-    /// Print this text.
-    Help(String),
-    /// Print [`VERSION`].
-    Version,
-}
 
 /// What holds for every verb.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -131,85 +69,6 @@ impl From<lexopt::Error> for Usage {
         Self::new(&error.to_string())
     }
 }
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Verb {
-    Apply,
-    Check,
-    Undo,
-    Attach,
-    Detach,
-    Events,
-    Run,
-    Caps,
-    Render,
-    Profiles,
-    Help,
-}
-
-impl Verb {
-    const ALL: [Self; 11] = [
-        Self::Apply,
-        Self::Check,
-        Self::Undo,
-        Self::Attach,
-        Self::Detach,
-        Self::Events,
-        Self::Run,
-        Self::Caps,
-        Self::Render,
-        Self::Profiles,
-        Self::Help,
-    ];
-
-    const fn word(self) -> &'static str {
-        match self {
-            Self::Apply => "apply",
-            Self::Check => "check",
-            Self::Undo => "undo",
-            Self::Attach => "attach",
-            Self::Detach => "detach",
-            Self::Events => "events",
-            Self::Run => "run",
-            Self::Caps => "caps",
-            Self::Render => "render",
-            Self::Profiles => "profiles",
-            Self::Help => "help",
-        }
-    }
-
-    /// The options that only some verbs know.
-    const fn own_options(self) -> &'static str {
-        match self {
-            Self::Apply => "dry-run",
-            Self::Attach => "configured, mode, object, program, wait",
-            Self::Detach => "object, program",
-            Self::Events => "kind",
-            Self::Check | Self::Undo | Self::Run | Self::Caps | Self::Render | Self::Profiles | Self::Help => "",
-        }
-    }
-
-    fn parse(word: &str) -> Result<Self, Usage> {
-        if let Some(verb) = Self::ALL.into_iter().find(|verb| verb.word() == word) {
-            return Ok(verb);
-        }
-        // What other tools call it.
-        let meant = match word {
-            "status" | "verify" | "diff" => Some("check"),
-            "load" | "start" | "up" => Some("apply"),
-            "exec" => Some("run"),
-            "unload" | "stop" | "down" | "rollback" | "reset" => Some("undo"),
-            _ => help::nearest(word, VERBS),
-        };
-        Err(Usage::new(&format!("there is no verb '{word}'{}", did_you_mean("", meant))))
-    }
-}
-
-const VERBS: &str = "apply, check, undo, attach, detach, events, run, caps, render, profiles, help";
-/// What every verb knows.
-const GLOBAL_OPTIONS: &str = "config, boot, allow-untrusted, json, quiet, color, help, version";
-/// What only some know.
-const OWN_OPTIONS: &str = "dry-run, configured, kind, mode, object, program, wait";
 
 /// The words as they came, not yet held against the verb.
 #[derive(Default)]

@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use super::*;
+use super::{verb::VERBS, *};
 use crate::profiles::Profile;
 
 fn read(line: &str) -> Result<(Command, Options), Usage> {

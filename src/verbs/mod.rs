@@ -9,6 +9,7 @@ mod entrypoint;
 mod events;
 mod objects;
 mod profiles;
+#[cfg(feature = "workbench")]
 mod render;
 mod run;
 mod undo;
@@ -70,9 +71,7 @@ fn health_of(command: &Command, options: &Options) -> Health {
             false => apply::apply(config, options),
         }),
         Command::Caps => with_config(options, |config| capabilities::print(config, options)),
-        Command::Render { format, command } => {
-            with_config(options, |config| render::render(config, options, *format, command))
-        }
+        Command::Render { .. } => at_workbench(command, options),
         Command::Check => with_config(options, |config| check::check(config, options)),
         Command::Events { kinds } => with_config(options, |config| events::events(config, options, kinds)),
         Command::Attach { interface, mode, object, program, wait, configured } => {
@@ -90,6 +89,24 @@ fn health_of(command: &Command, options: &Options) -> Health {
             with_config(options, |config| detach::detach(config, options, interface, object.as_ref(), program.as_ref()))
         }
     }
+}
+
+/// The verbs of those who build an image. The image itself does without them.
+#[cfg(feature = "workbench")]
+fn at_workbench(command: &Command, options: &Options) -> Health {
+    match command {
+        Command::Render { format, command } => {
+            with_config(options, |config| render::render(config, options, *format, command))
+        }
+        _ => Health::BadInput,
+    }
+}
+
+/// The verbs that are not in this build.
+#[cfg(not(feature = "workbench"))]
+fn at_workbench(_: &Command, _: &Options) -> Health {
+    complain("bpfboot: this is the small build, of the container image, which lacks this verb; the whole one has it\n");
+    Health::BadInput
 }
 
 /// The verbs that do nothing when bpfboot is off, and whether their report is kept. What an earlier run did can still be

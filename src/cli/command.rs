@@ -1,0 +1,75 @@
+//! What to do: a verb with all that belongs to it.
+
+use std::{ffi::OsString, time::Duration};
+
+use super::Format;
+use crate::{
+    config::{IfName, PinName, XdpMode},
+    event::Kind,
+};
+
+/// What to do.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Command {
+    /// Bring the kernel to the plan.
+    Apply {
+        /// Only say what would be done.
+        dry_run: bool,
+    },
+    /// Compare the kernel with the plan.
+    Check,
+    /// Take back what apply did.
+    Undo,
+    /// Attach XDP programs to an interface.
+    Attach {
+        /// The interface.
+        interface: IfName,
+        /// The mode; `None`: as the configuration has it.
+        mode: Option<XdpMode>,
+        /// Only this object's programs.
+        object: Option<PinName>,
+        /// Only this program.
+        program: Option<PinName>,
+        /// How long to wait for the interface; `None`: as the configuration has it.
+        wait: Option<Duration>,
+        /// Only where the configuration names the interface.
+        configured: bool,
+    },
+    /// Let go of our XDP programs on an interface.
+    Detach {
+        /// The interface.
+        interface: IfName,
+        /// Only this object's programs.
+        object: Option<PinName>,
+        /// Only this program.
+        program: Option<PinName>,
+    },
+    /// Follow what the embedded objects tell.
+    Events {
+        /// Only these kinds; none is all.
+        kinds: Vec<Kind>,
+    },
+    /// Bring the kernel to the plan, and become this command.
+    Run {
+        /// It, and its arguments.
+        command: Vec<OsString>,
+    },
+    /// Print the capabilities that the configuration takes.
+    Caps,
+    /// Print the configuration in another form.
+    Render {
+        /// Which one.
+        format: Format,
+        /// What `run` is to start there.
+        command: Vec<OsString>,
+    },
+    /// List the profiles, or the keys of one.
+    Profiles {
+        /// The one.
+        name: Option<String>,
+    },
+    /// Print this text.
+    Help(String),
+    /// Print [`VERSION`].
+    Version,
+}

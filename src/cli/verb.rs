@@ -1,0 +1,84 @@
+//! The verbs, and which options each of them knows.
+
+use super::{Usage, did_you_mean, help::nearest};
+
+/// The first bare word of a command line.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Verb {
+    Apply,
+    Check,
+    Undo,
+    Attach,
+    Detach,
+    Events,
+    Run,
+    Caps,
+    Render,
+    Profiles,
+    Help,
+}
+
+impl Verb {
+    pub(super) const ALL: [Self; 11] = [
+        Self::Apply,
+        Self::Check,
+        Self::Undo,
+        Self::Attach,
+        Self::Detach,
+        Self::Events,
+        Self::Run,
+        Self::Caps,
+        Self::Render,
+        Self::Profiles,
+        Self::Help,
+    ];
+
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Apply => "apply",
+            Self::Check => "check",
+            Self::Undo => "undo",
+            Self::Attach => "attach",
+            Self::Detach => "detach",
+            Self::Events => "events",
+            Self::Run => "run",
+            Self::Caps => "caps",
+            Self::Render => "render",
+            Self::Profiles => "profiles",
+            Self::Help => "help",
+        }
+    }
+
+    /// The options that only some verbs know.
+    pub(super) const fn own_options(self) -> &'static str {
+        match self {
+            Self::Apply => "dry-run",
+            Self::Attach => "configured, mode, object, program, wait",
+            Self::Detach => "object, program",
+            Self::Events => "kind",
+            Self::Check | Self::Undo | Self::Run | Self::Caps | Self::Render | Self::Profiles | Self::Help => "",
+        }
+    }
+
+    pub(super) fn parse(word: &str) -> Result<Self, Usage> {
+        if let Some(verb) = Self::ALL.into_iter().find(|verb| verb.word() == word) {
+            return Ok(verb);
+        }
+        // What other tools call it.
+        let meant = match word {
+            "status" | "verify" | "diff" => Some("check"),
+            "load" | "start" | "up" => Some("apply"),
+            "exec" => Some("run"),
+            "unload" | "stop" | "down" | "rollback" | "reset" => Some("undo"),
+            _ => nearest(word, VERBS),
+        };
+        Err(Usage::new(&format!("there is no verb '{word}'{}", did_you_mean("", meant))))
+    }
+}
+
+/// All of them, as messages list them.
+pub(super) const VERBS: &str = "apply, check, undo, attach, detach, events, run, caps, render, profiles, help";
+/// What every verb knows.
+pub(super) const GLOBAL_OPTIONS: &str = "config, boot, allow-untrusted, json, quiet, color, help, version";
+/// What only some know.
+pub(super) const OWN_OPTIONS: &str = "dry-run, configured, kind, mode, object, program, wait";
