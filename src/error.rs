@@ -263,6 +263,24 @@ pub fn errno_text(errno: i32) -> String {
     }
 }
 
+/// `EPERM`, out of `Operation not permitted (EPERM)`.
+pub fn errno_name(errno: i32) -> String {
+    let text = errno_text(errno);
+    let name = text.rsplit('(').next().unwrap_or_default();
+    name.trim_end_matches(')').split(' ').next().unwrap_or_default().to_owned()
+}
+
+/// The errno behind its number or its name; `None` for what is none.
+pub fn errno_of(word: &str) -> Option<i32> {
+    let word = word.trim_start_matches('-').to_ascii_uppercase();
+    if word == "ENOTSUPP" || word == "524" {
+        return Some(524);
+    }
+    let names = include_str!("errno.txt").lines().map(|line| line.split(' ').next().unwrap_or_default());
+    let at = names.enumerate().find(|(at, name)| !name.is_empty() && (*name == word || at.to_string() == word));
+    at.and_then(|(at, _)| i32::try_from(at).ok())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

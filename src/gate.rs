@@ -3,7 +3,7 @@
 
 use crate::{
     config::LimitKind,
-    error::Fault,
+    error::{Cause, Fault},
     facts::{CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, CAP_SYS_RESOURCE, Facts, Lockdown},
     knowledge,
     privilege,
@@ -20,11 +20,29 @@ pub fn explained(mut fault: Fault, facts: &Facts) -> Fault {
         let what = format!("{}: {evidence}", fault.what);
         fault = fault.retold(what, String::new()).by(reason);
     }
+    fault = match (fault.cause, fault.reason()) {
+        // bpf_jit_charge_modmem() lets pass whom the initial user namespace gives CAP_BPF.
+        (_, Reason::Jit) if !facts.initial_userns => fault.by(Reason::JitLimit),
+        (Cause::Verifier, Reason::Lockdown) => helper(fault, facts),
+        _ => fault,
+    };
     if fault.mend.is_empty() {
         let mend = knowledge::mend(fault.reason());
         fault = fault.mend(mend);
     }
     fault
+}
+
+/// A helper that lockdown may have taken away: LOCKDOWN_BPF_READ_KERNEL is of confidentiality, LOCKDOWN_BPF_WRITE_USER of
+/// integrity (include/linux/security.h).
+fn helper(fault: Fault, facts: &Facts) -> Fault {
+    let level = match facts.lockdown {
+        Lockdown::Confidentiality => "confidentiality",
+        Lockdown::Integrity if fault.what.contains("probe_write") => "integrity",
+        _ => return fault.by(Reason::Helper),
+    };
+    let what = format!("{}: the kernel is locked down to {level}", fault.what);
+    fault.retold(what, String::new())
 }
 
 /// Who refused a call, and what shows it.
@@ -77,8 +95,8 @@ fn missing(call: Call, facts: &Facts) -> Option<String> {
         Call::Map | Call::Program => CAP_BPF,
         Call::Attach => CAP_PERFMON,
     };
-    let held = facts.has_cap(needed) || (call != Call::Attach && facts.has_cap(CAP_SYS_ADMIN));
-    let held = held || (call == Call::Attach && !facts.has_cap(CAP_BPF));
+    // CAP_SYS_ADMIN stands in for each of them.
+    let held = facts.has_cap(needed) || facts.has_cap(CAP_SYS_ADMIN);
     (!held).then(|| privilege::name(1 << needed))
 }
 

@@ -94,7 +94,7 @@ mod tests {
         let mut names = BTreeMap::new();
         for page in pages() {
             assert!(!page.text.is_empty(), "{page:?}");
-            assert!(page.text.lines().all(|line| line.len() <= 100), "{page:?}");
+            assert!(page.text.lines().all(|line| line.len() <= 124), "{page:?}");
             match page.kind {
                 "reason" => assert!(Reason::from_word(page.name()).is_some(), "{page:?}"),
                 "cause" => assert!(Cause::from_word(page.name()).is_some(), "{page:?}"),

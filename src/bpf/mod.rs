@@ -36,6 +36,7 @@ mod source;
 mod store;
 mod user;
 mod values;
+mod verdict;
 mod wire;
 
 pub use commit::{Committed, commit, retire};

@@ -7,6 +7,7 @@ mod event;
 mod json;
 mod people;
 mod printer;
+mod read;
 mod store;
 
 use std::time::Duration;
@@ -21,8 +22,9 @@ pub use event::{KINDS, account, event, kind as event_kind};
 pub use json::{Object, document, list, quoted};
 pub use people::clean;
 pub(crate) use people::{headline, story, why};
+pub use read::Json;
 pub use printer::{Color, Journal, Printer, Shape, complain, say, try_say};
-pub use store::{Kept, PATH, store, store_again, store_open};
+pub use store::{Kept, PATH, store, store_again, store_log, store_open};
 
 /// What became of one step, or what a look at the kernel says of it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
