@@ -84,6 +84,8 @@ choose() {
         build_core=()
     fi
     RUSTC=$root/bin/rustc
+    # What is not installed yet says no version: `need` comes back once it is.
+    [[ ! -x $RUSTC ]] || flags
 }
 
 # need GOAL...: install whatever the goals (build, test, guest, vm, oci, deb, rpm, package, lint) lack; quiet when that is nothing.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # fish completion for bpfboot
 
-set --local verbs apply check undo attach detach events run caps render profiles help
+set --local verbs apply check diagnose explain undo attach detach events run caps render profiles help
 set --local none "not __fish_seen_subcommand_from $verbs"
 
 complete -c bpfboot -f
@@ -16,6 +16,8 @@ complete -c bpfboot -s V -l version -d 'The version'
 
 complete -c bpfboot -n $none -a apply -d 'Bring the kernel to the plan, or say what that would take'
 complete -c bpfboot -n $none -a check -d 'Compare the kernel with the plan; change nothing'
+complete -c bpfboot -n $none -a diagnose -d 'Who refused what in the last run, and what mends it'
+complete -c bpfboot -n $none -a explain -d 'What an errno, a key, a cause or a capability really means'
 complete -c bpfboot -n $none -a undo -d 'Take back what apply did'
 complete -c bpfboot -n $none -a attach -d 'Attach our XDP programs to an interface that has appeared'
 complete -c bpfboot -n $none -a detach -d 'Let go of them again'
@@ -39,5 +41,6 @@ set --local kinds 'open exec exit read http dns tls'
 complete -c bpfboot -n '__fish_seen_subcommand_from events' -l kind -x -a $kinds -d 'Only this kind of event'
 complete -c bpfboot -n '__fish_seen_subcommand_from run' -x -a '(__fish_complete_subcommand)'
 complete -c bpfboot -n '__fish_seen_subcommand_from render' -a 'systemd docker compose kubernetes oci sysctl.d limits'
+complete -c bpfboot -n '__fish_seen_subcommand_from explain' -a '(bpfboot explain 2>/dev/null | string match -r "^    .*" | string split -n " ")'
 complete -c bpfboot -n '__fish_seen_subcommand_from profiles' -a 'core network tracing guide'
 complete -c bpfboot -n '__fish_seen_subcommand_from help' -a "$verbs"

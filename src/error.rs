@@ -212,8 +212,8 @@ impl Fault {
 
     /// The same fault, told anew.
     #[must_use]
-    pub fn retold(mut self, what: String, mend: String) -> Self {
-        (self.0.what, self.0.mend, self.0.refused) = (what, mend, None);
+    pub fn retold(mut self, what: String) -> Self {
+        (self.0.what, self.0.refused) = (what, None);
         self
     }
 

@@ -18,7 +18,7 @@ pub fn explained(mut fault: Fault, facts: &Facts) -> Fault {
     {
         let (reason, evidence) = who(call, errno, facts);
         let what = format!("{}: {evidence}", fault.what);
-        fault = fault.retold(what, String::new()).by(reason);
+        fault = fault.retold(what).by(reason);
     }
     fault = match (fault.cause, fault.reason()) {
         // bpf_jit_charge_modmem() lets pass whom the initial user namespace gives CAP_BPF.
@@ -42,7 +42,7 @@ fn helper(fault: Fault, facts: &Facts) -> Fault {
         _ => return fault.by(Reason::Helper),
     };
     let what = format!("{}: the kernel is locked down to {level}", fault.what);
-    fault.retold(what, String::new())
+    fault.retold(what)
 }
 
 /// Who refused a call, and what shows it.

@@ -186,7 +186,7 @@ pub fn of(account: &Account) -> Reason {
         Cause::Privilege if account.errno.is_none() => Reason::Capability,
         Cause::Mount if matches!(by_errno, Reason::Other | Reason::Absent) => Reason::NotMounted,
         Cause::Sysctl | Cause::Knob if account.errno.is_none() => Reason::Invalid,
-        Cause::Map if account.errno.is_none() => Reason::Layout,
+        Cause::Map if account.errno.is_none() => Reason::Invalid,
         Cause::Kernel if account.errno.is_none() => Reason::Unsupported,
         Cause::Command if by_errno == Reason::Other => Reason::Command,
         _ => by_errno,

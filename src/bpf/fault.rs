@@ -62,7 +62,7 @@ pub fn of_parse(error: &ParseError) -> Fault {
 pub fn of_relocation(error: &(dyn Error + 'static)) -> Fault {
     let fault = plain(Cause::Kernel, error);
     if error.is::<BtfRelocationError>() {
-        return fault.mend("CO-RE needs a kernel with CONFIG_DEBUG_INFO_BTF, or btf = \"FILE\" with this kernel's BTF");
+        return fault.by(Reason::CoRe).mend("CO-RE needs a kernel with CONFIG_DEBUG_INFO_BTF, or btf = \"FILE\" with this kernel's BTF");
     }
     if let Some(KsymsError::KallsymsAccessError(_)) = error.downcast_ref() {
         return Fault::new(
@@ -90,6 +90,7 @@ pub fn of_relocation(error: &(dyn Error + 'static)) -> Fault {
 pub fn of_btf(error: &BtfError) -> Fault {
     plain(Cause::Kernel, error)
         .about("read the kernel's BTF")
+        .by(Reason::NoBtf)
         .mend("ls /sys/kernel/btf/vmlinux; without it give btf = \"FILE\" with this kernel's BTF")
 }
 
@@ -111,6 +112,7 @@ pub fn of_new_map(name: &str, error: &io::Error, size: Layout) -> Fault {
 /// A target that this kernel's BTF does not know.
 pub fn of_no_target(type_name: &str, kind: Kind, target: &str) -> Fault {
     Fault::new(Cause::Kernel, format!("this kernel has no {} to attach a {} program to: {target}", kind.place(), kind.word()))
+        .by(Reason::Absent)
         .mend(format!("bpftool btf dump file /sys/kernel/btf/vmlinux | grep -w {type_name}; give attach another place, or optional = true"))
 }
 
@@ -189,7 +191,7 @@ pub fn of_attach(error: &io::Error, kind: Kind, target: &str) -> Fault {
         (Kind::Uprobe | Kind::Uretprobe, None) => plain()
             .mend("nm -D FILE shows its functions; give attach = { uprobe = \"FILE:FUNCTION\" }, or optional = true"),
         (Kind::Xdp, Some(libc::EOPNOTSUPP | libc::EINVAL)) => {
-            fault(format!("the driver of {target} does not take XDP in this mode")).mend("mode = \"generic\", or mode = \"any\"")
+            fault(format!("the driver of {target} does not take XDP in this mode")).by(Reason::Unsupported).mend("mode = \"generic\", or mode = \"any\"")
         }
         (Kind::Xdp, Some(libc::EBUSY | libc::EEXIST)) => fault(format!("{target} already carries an XDP program")).because(Cause::Busy)
             .mend(format!("ip link show dev {target}; bpftool net show dev {target}")),

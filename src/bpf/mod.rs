@@ -32,11 +32,15 @@ mod proof;
 mod record;
 mod rewrite;
 mod room;
+#[allow(dead_code, reason = "preflight and inspect come next")]
+mod since;
 mod source;
 mod store;
 mod user;
 mod values;
 mod verdict;
+#[allow(dead_code, reason = "preflight and inspect come next")]
+mod walk;
 mod wire;
 
 pub use commit::{Committed, commit, retire};

@@ -22,7 +22,7 @@ use value::{COLORS, FORMATS, KINDS, MODES, Wait, choice, one_of, typed};
 use verb::{GLOBAL_OPTIONS, OWN_OPTIONS, Verb};
 
 pub use command::Command;
-pub use help::VERSION;
+pub use help::{VERSION, nearest};
 pub use value::Format;
 
 /// What holds for every verb.
@@ -145,7 +145,18 @@ impl Words {
         let shown = word.display().to_string();
         match (self.verb, &self.operand) {
             (None, _) => self.verb = Some(Verb::parse(&shown)?),
-            (Some(Verb::Attach | Verb::Detach | Verb::Run | Verb::Render | Verb::Profiles | Verb::Help), None) => {
+            (
+                Some(
+                    Verb::Explain
+                    | Verb::Attach
+                    | Verb::Detach
+                    | Verb::Run
+                    | Verb::Render
+                    | Verb::Profiles
+                    | Verb::Help,
+                ),
+                None,
+            ) => {
                 self.operand = Some(word)
             }
             (Some(Verb::Render), Some(_)) => self.arguments.push(word),
@@ -173,6 +184,8 @@ impl Words {
         Ok(match verb {
             Verb::Apply => Command::Apply { dry_run: self.seen.contains(&"dry-run") },
             Verb::Check => Command::Check,
+            Verb::Diagnose => Command::Diagnose,
+            Verb::Explain => Command::Explain { topic: self.operand.map(|topic| topic.display().to_string()) },
             Verb::Undo => Command::Undo,
             Verb::Attach => Command::Attach {
                 interface: interface(self.operand, verb)?,
@@ -219,7 +232,7 @@ fn known_option(name: &str) -> Result<&'static str, Usage> {
     if let Some(known) = words(GLOBAL_OPTIONS).chain(words(OWN_OPTIONS)).find(|known| *known == name) {
         return Ok(known);
     }
-    let meant = help::nearest(name, &format!("{GLOBAL_OPTIONS}, {OWN_OPTIONS}")).map(str::to_owned);
+    let meant = nearest(name, &format!("{GLOBAL_OPTIONS}, {OWN_OPTIONS}")).map(str::to_owned);
     Err(Usage::new(&format!("there is no option '--{name}'{}", did_you_mean("--", meant.as_deref()))))
 }
 

@@ -7,6 +7,8 @@ use super::{Usage, did_you_mean, help::nearest};
 pub(super) enum Verb {
     Apply,
     Check,
+    Diagnose,
+    Explain,
     Undo,
     Attach,
     Detach,
@@ -19,9 +21,11 @@ pub(super) enum Verb {
 }
 
 impl Verb {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::Apply,
         Self::Check,
+        Self::Diagnose,
+        Self::Explain,
         Self::Undo,
         Self::Attach,
         Self::Detach,
@@ -37,6 +41,8 @@ impl Verb {
         match self {
             Self::Apply => "apply",
             Self::Check => "check",
+            Self::Diagnose => "diagnose",
+            Self::Explain => "explain",
             Self::Undo => "undo",
             Self::Attach => "attach",
             Self::Detach => "detach",
@@ -56,7 +62,15 @@ impl Verb {
             Self::Attach => "configured, mode, object, program, wait",
             Self::Detach => "object, program",
             Self::Events => "kind",
-            Self::Check | Self::Undo | Self::Run | Self::Caps | Self::Render | Self::Profiles | Self::Help => "",
+            Self::Check
+            | Self::Diagnose
+            | Self::Explain
+            | Self::Undo
+            | Self::Run
+            | Self::Caps
+            | Self::Render
+            | Self::Profiles
+            | Self::Help => "",
         }
     }
 
@@ -68,6 +82,7 @@ impl Verb {
         let meant = match word {
             "status" | "verify" | "diff" => Some("check"),
             "load" | "start" | "up" => Some("apply"),
+            "why" | "doctor" | "troubleshoot" => Some("diagnose"),
             "exec" => Some("run"),
             "unload" | "stop" | "down" | "rollback" | "reset" => Some("undo"),
             _ => nearest(word, VERBS),
@@ -77,7 +92,7 @@ impl Verb {
 }
 
 /// All of them, as messages list them.
-pub(super) const VERBS: &str = "apply, check, undo, attach, detach, events, run, caps, render, profiles, help";
+pub(super) const VERBS: &str = "apply, check, diagnose, explain, undo, attach, detach, events, run, caps, render, profiles, help";
 /// What every verb knows.
 pub(super) const GLOBAL_OPTIONS: &str = "config, boot, allow-untrusted, json, quiet, color, help, version";
 /// What only some know.

@@ -10,6 +10,7 @@ pub mod sysctl;
 
 use crate::{
     error::{Cause, Fault},
+    reason::Reason,
     facts::{CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_SYS_PTRACE, CAP_SYS_RESOURCE, Facts},
 };
 
@@ -52,6 +53,7 @@ fn lacks(deed: &str, number: u32) -> Fault {
         "run as root with {name} (systemd: CapabilityBoundingSet=; container: --cap-add {})",
         name.trim_start_matches("CAP_")
     ))
+    .by(Reason::Capability)
 }
 
 /// Fails when the capability is not effective.

@@ -9,6 +9,7 @@ mod value;
 use std::{io, path::Path, sync::OnceLock};
 
 pub use judge::{Ask, Seen, judge};
+pub use rules::about;
 pub use value::same;
 
 use crate::{

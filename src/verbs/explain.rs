@@ -67,7 +67,10 @@ fn key(word: &str) -> Option<Topic> {
     let entries = || Profile::ALL.into_iter().flat_map(|profile| profile.keys().into_iter().map(move |key| (profile, key)));
     let known = pages().filter(|page| page.kind == "key").map(|page| page.name());
     let name = known.chain(entries().map(|(_, entry)| entry.key)).find(|name| ends(name)).map(str::to_owned);
-    let there = |name: &String| name.contains('.') && file::exists(format!("/proc/sys/{}", name.replace('.', "/")).as_ref()) == Ok(true);
+    let there = |name: &String| {
+        let path = format!("/proc/sys/{}", name.replace('.', "/"));
+        name.contains('.') && matches!(file::exists(path.as_ref()), Ok(true))
+    };
     let name = name.or_else(|| Some(dotted(word)).filter(there))?;
     let path = name.parse::<SysctlKey>().ok()?.path().to_owned();
     let page = pages().find(|page| page.kind == "key" && page.is_named(&name));
@@ -85,7 +88,9 @@ fn key(word: &str) -> Option<Topic> {
 
 fn told(topic: &Topic) -> String {
     let mut out = format!("{} ({})\n", topic.name, topic.kind);
-    let mut row = |text: &str| drop(writeln!(out, "    {text}"));
+    let mut row = |text: &str| {
+        let _ = writeln!(out, "    {text}");
+    };
     topic.lines.iter().for_each(|line| row(line));
     if !topic.who.is_empty() {
         row(&format!("who refuses: {}", topic.who));
