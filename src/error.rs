@@ -148,7 +148,8 @@ impl Fault {
     #[cold]
     #[inline(never)]
     fn told(cause: Cause, what: String, errno: Option<i32>) -> Self {
-        Self(Box::new(Account { cause,
+        Self(Box::new(Account {
+            cause,
             what,
             errno,
             mend: String::new(),

@@ -5,8 +5,7 @@ use crate::{
     config::LimitKind,
     error::{Cause, Fault},
     facts::{CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, CAP_SYS_RESOURCE, Facts, Lockdown},
-    knowledge,
-    privilege,
+    knowledge, privilege,
     reason::{Call, Reason},
     sys::{ask, file, limit},
 };
@@ -50,6 +49,7 @@ fn who(call: Call, errno: i32, facts: &Facts) -> (Reason, String) {
     let questions = match call {
         Call::Map => ask::MAP_CREATE,
         Call::Program => ask::PROG_LOAD,
+        Call::Pin => ask::OBJ_PIN,
         Call::Attach => ask::ATTACH,
         Call::Mount => ask::MOUNT,
     };
@@ -70,13 +70,17 @@ fn who(call: Call, errno: i32, facts: &Facts) -> (Reason, String) {
     if bpf && errno == libc::EPERM && facts.charges_memlock() && !facts.has_cap(CAP_SYS_RESOURCE) {
         let hard = limit::get(LimitKind::Memlock).map_or(limit::UNLIMITED, |(_, hard)| hard);
         if hard != limit::UNLIMITED {
-            let what = format!("Linux {} charges it to RLIMIT_MEMLOCK, whose hard limit is {hard} bytes", facts.release);
+            let what =
+                format!("Linux {} charges it to RLIMIT_MEMLOCK, whose hard limit is {hard} bytes", facts.release);
             return (Reason::Memlock, what);
         }
     }
     if call == Call::Attach {
         if facts.lockdown == Lockdown::Confidentiality {
-            return (Reason::Lockdown, "the kernel is locked down to confidentiality, which closes perf and kprobes".into());
+            return (
+                Reason::Lockdown,
+                "the kernel is locked down to confidentiality, which closes perf and kprobes".into(),
+            );
         }
         let paranoid = file::text("/proc/sys/kernel/perf_event_paranoid").unwrap_or_default();
         if paranoid.trim().parse::<i32>().is_ok_and(|level| level > 2) && !facts.has_cap(CAP_SYS_ADMIN) {
@@ -94,6 +98,7 @@ fn missing(call: Call, facts: &Facts) -> Option<String> {
         Call::Map | Call::Program if facts.needs_sys_admin_for_bpf() => CAP_SYS_ADMIN,
         Call::Map | Call::Program => CAP_BPF,
         Call::Attach => CAP_PERFMON,
+        Call::Pin => return None,
     };
     // CAP_SYS_ADMIN stands in for each of them.
     let held = facts.has_cap(needed) || facts.has_cap(CAP_SYS_ADMIN);
@@ -102,9 +107,10 @@ fn missing(call: Call, facts: &Facts) -> Option<String> {
 
 /// What is left when nothing else refused, and what this kernel calls its policies.
 fn policy(call: Call, facts: &Facts) -> String {
-    let mut what = "no capability is missing and no seccomp filter says no, so it is a security module or another policy \
+    let mut what =
+        "no capability is missing and no seccomp filter says no, so it is a security module or another policy \
                     of this kernel"
-        .to_owned();
+            .to_owned();
     if let Ok(modules) = file::text("/sys/kernel/security/lsm") {
         what += &format!(" ({})", modules.trim_end());
     }

@@ -19,8 +19,7 @@ pub enum Health {
 
 impl Health {
     /// Every one.
-    pub const ALL: [Self; 6] =
-        [Self::Healthy, Self::Failed, Self::BadInput, Self::Degraded, Self::Dirty, Self::Drift];
+    pub const ALL: [Self; 6] = [Self::Healthy, Self::Failed, Self::BadInput, Self::Degraded, Self::Dirty, Self::Drift];
 
     /// The process's exit code.
     pub const fn exit_code(self) -> u8 {

@@ -155,6 +155,8 @@ words! {
     Map "map",
     /// BPF_PROG_LOAD.
     Program "program",
+    /// BPF_OBJ_PIN.
+    Pin "pin",
     /// Whatever attaches.
     Attach "attach",
     /// Mount(2).

@@ -18,8 +18,8 @@ use super::{
 };
 use crate::{
     error::{Cause, Fault},
-    reason::Reason,
     facts::KernelVersion,
+    reason::Reason,
     sys::{bpf, file},
 };
 

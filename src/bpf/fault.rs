@@ -62,7 +62,9 @@ pub fn of_parse(error: &ParseError) -> Fault {
 pub fn of_relocation(error: &(dyn Error + 'static)) -> Fault {
     let fault = plain(Cause::Kernel, error);
     if error.is::<BtfRelocationError>() {
-        return fault.by(Reason::CoRe).mend("CO-RE needs a kernel with CONFIG_DEBUG_INFO_BTF, or btf = \"FILE\" with this kernel's BTF");
+        return fault
+            .by(Reason::CoRe)
+            .mend("CO-RE needs a kernel with CONFIG_DEBUG_INFO_BTF, or btf = \"FILE\" with this kernel's BTF");
     }
     if let Some(KsymsError::KallsymsAccessError(_)) = error.downcast_ref() {
         return Fault::new(
@@ -125,7 +127,8 @@ pub fn of_load(error: &io::Error, log: &str, kind: Kind) -> Fault {
         (_, Some(verdict)) => of_verdict(&verdict, kind).with_errno(errno).detail(log),
         // An LSM's EACCES: the verifier's comes with a log.
         (Some(libc::EPERM | libc::EACCES | libc::ENOSYS), None) => {
-            fault(Cause::Privilege, &format!("the kernel does not let us load it ({})", kind.word())).refused(Call::Program)
+            fault(Cause::Privilege, &format!("the kernel does not let us load it ({})", kind.word()))
+                .refused(Call::Program)
         }
         (Some(libc::E2BIG), None) => {
             fault(Cause::Verifier, "it has more instructions than one load may have").by(Reason::TooLarge)
@@ -159,9 +162,7 @@ fn missing(words: &str) -> Option<(Reason, &'static str)> {
             Reason::CoRe,
             "it reads a kernel type, field or enum value that this kernel does not have (a CO-RE relocation without a match)",
         )),
-        NO_KFUNC.. => {
-            Some((Reason::Kfunc, "it calls a kernel function that this kernel does not have (a weak kfunc)"))
-        }
+        NO_KFUNC.. => Some((Reason::Kfunc, "it calls a kernel function that this kernel does not have (a weak kfunc)")),
         _ => None,
     }
 }
@@ -173,11 +174,18 @@ pub fn of_attach(error: &io::Error, kind: Kind, target: &str) -> Fault {
     let separator = if what.is_empty() { "" } else { ": " };
     let plain = || fault(format!("attach to {target}{separator}{what}"));
     match (kind, errno) {
-        (Kind::Tracepoint, Some(libc::ENOENT)) if !exists("/sys/kernel/tracing/events") && !exists("/sys/kernel/debug/tracing/events") => {
-            fault(format!("tracefs is not mounted, so tracepoint {target} cannot be found")).mend("[mounts] tracefs = true")
+        (Kind::Tracepoint, Some(libc::ENOENT))
+            if !exists("/sys/kernel/tracing/events") && !exists("/sys/kernel/debug/tracing/events") =>
+        {
+            fault(format!("tracefs is not mounted, so tracepoint {target} cannot be found"))
+                .mend("[mounts] tracefs = true")
         }
-        (Kind::Tracepoint, Some(libc::ENOENT)) => fault(format!("this kernel has no tracepoint {target}"))
-            .mend(format!("ls /sys/kernel/tracing/events/{}; or optional = true", target.split(':').next().unwrap_or_default())),
+        (Kind::Tracepoint, Some(libc::ENOENT)) => {
+            fault(format!("this kernel has no tracepoint {target}")).mend(format!(
+                "ls /sys/kernel/tracing/events/{}; or optional = true",
+                target.split(':').next().unwrap_or_default()
+            ))
+        }
         (Kind::RawTracepoint, Some(libc::ENOENT)) => fault(format!("this kernel has no raw tracepoint {target}"))
             .mend(format!("ls -d /sys/kernel/tracing/events/*/{target}; or optional = true")),
         (Kind::Kprobe | Kind::Kretprobe, Some(libc::ENOENT)) if exists(PMUS) && !exists(&format!("{PMUS}/kprobe")) => {
@@ -191,9 +199,12 @@ pub fn of_attach(error: &io::Error, kind: Kind, target: &str) -> Fault {
         (Kind::Uprobe | Kind::Uretprobe, None) => plain()
             .mend("nm -D FILE shows its functions; give attach = { uprobe = \"FILE:FUNCTION\" }, or optional = true"),
         (Kind::Xdp, Some(libc::EOPNOTSUPP | libc::EINVAL)) => {
-            fault(format!("the driver of {target} does not take XDP in this mode")).by(Reason::Unsupported).mend("mode = \"generic\", or mode = \"any\"")
+            fault(format!("the driver of {target} does not take XDP in this mode"))
+                .by(Reason::Unsupported)
+                .mend("mode = \"generic\", or mode = \"any\"")
         }
-        (Kind::Xdp, Some(libc::EBUSY | libc::EEXIST)) => fault(format!("{target} already carries an XDP program")).because(Cause::Busy)
+        (Kind::Xdp, Some(libc::EBUSY | libc::EEXIST)) => fault(format!("{target} already carries an XDP program"))
+            .because(Cause::Busy)
             .mend(format!("ip link show dev {target}; bpftool net show dev {target}")),
         (_, Some(libc::EPERM | libc::EACCES)) => plain().because(Cause::Privilege).refused(Call::Attach),
         (_, Some(libc::E2BIG)) => fault(format!("attach to {target}: too many programs there already"))
@@ -211,7 +222,9 @@ fn exists(path: &str) -> bool {
 
 /// A pin that could not be made.
 pub fn of_pin(error: &io::Error, path: &Path) -> Fault {
-    Fault::io(Cause::Pin, format!("pin to {}", path.display()), error).mend(match error.raw_os_error() {
+    let fault = Fault::io(Cause::Pin, format!("pin to {}", path.display()), error);
+    let fault = if fault.errno == Some(libc::EPERM) { fault.refused(Call::Pin) } else { fault };
+    fault.mend(match error.raw_os_error() {
         Some(libc::EEXIST) => "something not ours took that name: rm it, and run again",
         Some(libc::EROFS) => "remount it: mount -o remount,rw /sys/fs/bpf",
         _ => "",

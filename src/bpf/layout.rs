@@ -172,11 +172,10 @@ pub fn fate(wanted: Layout, pinned: Layout, policy: OnMismatch, path: &str) -> R
     if wanted.same(pinned) {
         return Ok(Fate::Reuse);
     }
-    let refuse =
-        |why: &str| {
-            let what = format!("{path} has another layout{why}: pinned {pinned}; wanted {wanted}");
-            Fault::new(Cause::Map, what).by(Reason::Layout)
-        };
+    let refuse = |why: &str| {
+        let what = format!("{path} has another layout{why}: pinned {pinned}; wanted {wanted}");
+        Fault::new(Cause::Map, what).by(Reason::Layout)
+    };
     match policy {
         OnMismatch::Fail => Err(refuse("").mend(
             "on-mismatch = \"keep\", \"migrate\" or \"recreate\" on the object; or remove it with: bpfboot undo",

@@ -19,9 +19,9 @@ use super::{
 use crate::{
     config::LimitKind,
     error::{Cause, Fault},
-    reason::Reason,
     facts::KernelVersion,
     privilege::{self, Needs},
+    reason::Reason,
     sys::{
         cpu, limit,
         process::{self, End, Side},

@@ -17,9 +17,9 @@ use super::{
 use crate::{
     config::{Config, PinName},
     error::{Cause, Fault},
-    reason::Reason,
     facts::Facts,
     privilege::{self, Needs},
+    reason::Reason,
     step::Undo,
     sys::file,
 };

@@ -129,7 +129,8 @@ mod tests {
 
     #[test]
     fn every_event_comes_back() {
-        let fault = Fault::os(Cause::Verifier, "tab\there", 13).mend("a\nb").detail("\\log\\\n0: (b7)\t").by(Reason::Stack);
+        let fault =
+            Fault::os(Cause::Verifier, "tab\there", 13).mend("a\nb").detail("\\log\\\n0: (b7)\t").by(Reason::Stack);
         for event in [
             Event::Begin("object a\tb".into()),
             Event::Done {
@@ -151,9 +152,15 @@ mod tests {
 
     #[test]
     fn a_line_from_nowhere_is_refused() {
-        for line in
-            ["", "begin", "done\ta", "failed\tx\ttrue\t1\tno-cause\tw\t\t\t\t\t", "end\tx", "skipped\ta\tb\\q", "nonsense"]
-        {
+        for line in [
+            "",
+            "begin",
+            "done\ta",
+            "failed\tx\ttrue\t1\tno-cause\tw\t\t\t\t\t",
+            "end\tx",
+            "skipped\ta\tb\\q",
+            "nonsense",
+        ] {
             assert_eq!(Event::parse(line), None, "{line:?}");
         }
     }

@@ -156,9 +156,7 @@ impl Words {
                     | Verb::Help,
                 ),
                 None,
-            ) => {
-                self.operand = Some(word)
-            }
+            ) => self.operand = Some(word),
             (Some(Verb::Render), Some(_)) => self.arguments.push(word),
             (Some(verb), _) => return Err(Usage::new(&format!("'{shown}' is one word too many for {}", verb.word()))),
         }

@@ -92,7 +92,8 @@ impl Verb {
 }
 
 /// All of them, as messages list them.
-pub(super) const VERBS: &str = "apply, check, diagnose, explain, undo, attach, detach, events, run, caps, render, profiles, help";
+pub(super) const VERBS: &str =
+    "apply, check, diagnose, explain, undo, attach, detach, events, run, caps, render, profiles, help";
 /// What every verb knows.
 pub(super) const GLOBAL_OPTIONS: &str = "config, boot, allow-untrusted, json, quiet, color, help, version";
 /// What only some know.

@@ -22,8 +22,8 @@ pub use event::{KINDS, account, event, kind as event_kind};
 pub use json::{Object, document, list, quoted};
 pub use people::clean;
 pub(crate) use people::{headline, story, why};
-pub use read::Json;
 pub use printer::{Color, Journal, Printer, Shape, complain, say, try_say};
+pub use read::Json;
 pub use store::{Kept, PATH, store, store_again, store_log, store_open};
 
 /// What became of one step, or what a look at the kernel says of it.

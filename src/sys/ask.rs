@@ -11,6 +11,8 @@ use super::load::{NewProgram, load_program};
 pub const MAP_CREATE: &[Question] = &[Question::Bpf(bpf_cmd::BPF_MAP_CREATE)];
 /// BPF_PROG_LOAD.
 pub const PROG_LOAD: &[Question] = &[Question::Bpf(bpf_cmd::BPF_PROG_LOAD)];
+/// BPF_OBJ_PIN.
+pub const OBJ_PIN: &[Question] = &[Question::Bpf(bpf_cmd::BPF_OBJ_PIN)];
 /// Whatever attaches.
 pub const ATTACH: &[Question] =
     &[Question::Bpf(bpf_cmd::BPF_LINK_CREATE), Question::Bpf(bpf_cmd::BPF_RAW_TRACEPOINT_OPEN), Question::PerfEvent];
@@ -96,7 +98,7 @@ mod tests {
 
     #[test]
     fn without_a_filter_the_kernel_itself_answers() {
-        for question in [MAP_CREATE, PROG_LOAD, ATTACH, MOUNT].concat() {
+        for question in [MAP_CREATE, PROG_LOAD, OBJ_PIN, ATTACH, MOUNT].concat() {
             let (errno, reached) = question.ask();
             assert!(reached, "{}: {errno}", question.name());
         }

@@ -5,8 +5,8 @@ use std::{fs, os::unix::fs::MetadataExt, path::Path};
 use crate::{
     config::{FsKind, MountWish},
     error::{Cause, Fault},
-    reason::Call,
     facts::{CAP_SYS_ADMIN, Facts},
+    reason::Call,
     step::Verdict,
     sys::{
         file::{self, BPF_MAGIC, DEBUGFS_MAGIC, SYSFS_MAGIC, TRACEFS_MAGIC, errno},

@@ -71,7 +71,12 @@ fn of_report(last: &Json, facts: &Facts) -> Diagnosis {
     };
     let failures: Vec<Failure> = last.list("steps").iter().filter_map(of_step).collect();
     let machine = if failures.is_empty() { Vec::new() } else { machine::facts(facts) };
-    Diagnosis { of: format!("the last {}, on Linux {}", last.text("verb"), last.text("kernel")), health, failures, machine }
+    Diagnosis {
+        of: format!("the last {}, on Linux {}", last.text("verb"), last.text("kernel")),
+        health,
+        failures,
+        machine,
+    }
 }
 
 fn of_machine(facts: &Facts) -> Diagnosis {

@@ -64,7 +64,8 @@ fn key(word: &str) -> Option<Topic> {
     let word = word.strip_prefix("/proc/sys/").unwrap_or(word);
     let dotted = |name: &str| name.replace('/', ".");
     let ends = |name: &str| name == dotted(word) || name.ends_with(&format!(".{word}"));
-    let entries = || Profile::ALL.into_iter().flat_map(|profile| profile.keys().into_iter().map(move |key| (profile, key)));
+    let entries =
+        || Profile::ALL.into_iter().flat_map(|profile| profile.keys().into_iter().map(move |key| (profile, key)));
     let known = pages().filter(|page| page.kind == "key").map(|page| page.name());
     let name = known.chain(entries().map(|(_, entry)| entry.key)).find(|name| ends(name)).map(str::to_owned);
     let there = |name: &String| {
