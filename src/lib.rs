@@ -23,6 +23,7 @@
 //! | `verbs` | how a plan is walked: apply, check, undo, attach, detach; reading events; becoming a command |
 //! | `journal`, `lock` | what survives a kill, and one run at a time |
 //! | `privilege`, `account`, `trust` | letting capabilities go; whom `run` becomes; whom to trust |
+//! | `seen` | what `status` saw, as data |
 //! | `event` | what the embedded objects write into their ring buffers; `ebpf/` includes it, too |
 //! | `report`, `logger`, `systemd`, `health` | what is said, where, and the exit codes |
 //! | `sys` | system calls; the only one with `unsafe` |
@@ -54,6 +55,7 @@ mod privilege;
 mod profiles;
 mod reason;
 mod report;
+mod seen;
 mod step;
 mod sys;
 mod systemd;

@@ -20,7 +20,7 @@ const BEFORE_MAX: usize = 16 << 20;
 
 /// Bytes user space exchanges for one value: per-CPU maps give every possible CPU a copy, rounded up to 8
 /// (bpf_map_value_size() in kernel/bpf/syscall.c).
-fn value_bytes(map: &MapIdentity, cpus: u32) -> (usize, usize) {
+pub(super) fn value_bytes(map: &MapIdentity, cpus: u32) -> (usize, usize) {
     let per_cpu = [T::BPF_MAP_TYPE_PERCPU_HASH, T::BPF_MAP_TYPE_LRU_PERCPU_HASH, T::BPF_MAP_TYPE_PERCPU_ARRAY];
     let value = map.value_size as usize;
     match per_cpu.iter().any(|kind| *kind as u32 == map.map_type) {

@@ -15,6 +15,7 @@ mod delegate;
 mod elf;
 mod entries;
 mod fault;
+mod fill;
 mod finish;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
@@ -35,6 +36,7 @@ mod room;
 #[allow(dead_code, reason = "preflight and inspect come next")]
 mod since;
 mod source;
+mod status;
 mod store;
 mod user;
 mod values;
@@ -52,5 +54,6 @@ pub use parent::stage;
 pub use plan::{Blocked, BpfPlan, ObjectPlan, perf_event_paranoid};
 pub use proof::{How, XdpHow};
 pub use record::Record;
+pub use status::look;
 pub use store::Store;
 pub use wire::Event;

@@ -1,12 +1,25 @@
 //! What to do: a verb with all that belongs to it.
 
-use std::{ffi::OsString, time::Duration};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use super::Format;
 use crate::{
     config::{IfName, PinName, XdpMode},
     event::Kind,
 };
+
+/// What `status` is asked for besides.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Show {
+    /// Walk large tables, too.
+    pub count: bool,
+    /// Have runs counted and timed for so long.
+    pub sample: Option<Duration>,
+    /// Again and again, so far apart.
+    pub watch: Option<Duration>,
+    /// The textfile to replace.
+    pub prometheus: Option<PathBuf>,
+}
 
 /// What to do.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -18,6 +31,8 @@ pub enum Command {
     },
     /// Compare the kernel with the plan.
     Check,
+    /// Show the live generation.
+    Status(Show),
     /// Tell of each failure of the last run who refused, and what mends it.
     Diagnose,
     /// Tell what is known of an errno, a cause, a reason, a capability or a key.

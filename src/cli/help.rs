@@ -21,6 +21,7 @@ usage: bpfboot [OPTIONS] VERB
 verbs:
   apply [--dry-run]   bring the kernel to the plan, or say what that would take
   check               compare the kernel with the plan; change nothing
+  status              what is loaded and attached, alive or dead, and how busy
   diagnose            who refused what in the last run, and what mends it
   explain [TOPIC]     what an errno, a key, a cause or a capability really means
   undo                take back what apply did
@@ -70,7 +71,7 @@ pub(super) const CODES: [(Health, &str); 6] = [
     (Health::BadInput, "bad usage, configuration or object file; nothing was touched"),
     (Health::Degraded, "only optional items failed; the rest holds"),
     (Health::Dirty, "failed, and the undo was not complete; leftovers are listed"),
-    (Health::Drift, "check only: the kernel is not as planned"),
+    (Health::Drift, "check and status: the kernel is not as planned"),
 ];
 
 /// The whole help.
@@ -87,6 +88,7 @@ pub(super) fn on(verb: Verb) -> String {
     let text = match verb {
         Verb::Apply => APPLY,
         Verb::Check => CHECK,
+        Verb::Status => STATUS,
         Verb::Diagnose => DIAGNOSE,
         Verb::Explain => EXPLAIN,
         Verb::Undo => UNDO,
@@ -118,6 +120,23 @@ usage: bpfboot check
 
 Compares the kernel with the plan, and changes nothing. A sysctl counts by its
 value, a program by its tag, a map by its layout, a link by what it is on.
+";
+
+const STATUS: &str = "\
+usage: bpfboot status [--count] [--sample TIME] [--watch TIME]
+                      [--prometheus FILE] [--json]
+
+Shows the programs, maps and links that are live, proven by the kernel's
+identities: alive, dead, missing or replaced, with what they cost and how full
+they are. Changes nothing. The exit code is 5 when something is not alive.
+
+      --count            walk large hash maps, too, to see how full they are
+      --sample TIME      have the kernel count and time the runs for so long;
+                         without, runs are those of earlier measurements
+      --watch TIME       again and again, so far apart, until it is stopped
+      --prometheus FILE  write a textfile for node_exporter, in one move
+
+TIME is 500ms, 5s or 2m.
 ";
 
 const DIAGNOSE: &str = "\

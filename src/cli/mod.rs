@@ -21,7 +21,7 @@ use crate::{
 use value::{COLORS, FORMATS, KINDS, MODES, Wait, choice, one_of, typed};
 use verb::{GLOBAL_OPTIONS, OWN_OPTIONS, Verb};
 
-pub use command::Command;
+pub use command::{Command, Show};
 pub use help::{VERSION, nearest};
 pub use value::Format;
 
@@ -83,6 +83,7 @@ struct Words {
     program: Option<PinName>,
     wait: Option<Duration>,
     kinds: Vec<Kind>,
+    show: Show,
     help: bool,
     version: bool,
 }
@@ -131,6 +132,10 @@ fn read(mut parser: Parser, words: &mut Words, options: &mut Options) -> Result<
             "mode" => words.mode = Some(choice(&mut parser, "--mode", &MODES)?),
             "object" => words.object = Some(typed(parser.value()?, "--object")?),
             "program" => words.program = Some(typed(parser.value()?, "--program")?),
+            "count" => words.show.count = true,
+            "sample" => words.show.sample = Some(typed::<Wait>(parser.value()?, "--sample")?.0),
+            "watch" => words.show.watch = Some(typed::<Wait>(parser.value()?, "--watch")?.0),
+            "prometheus" => words.show.prometheus = Some(parser.value()?.into()),
             "wait" => words.wait = Some(typed::<Wait>(parser.value()?, "--wait")?.0),
             _ => {}
         }
@@ -182,6 +187,7 @@ impl Words {
         Ok(match verb {
             Verb::Apply => Command::Apply { dry_run: self.seen.contains(&"dry-run") },
             Verb::Check => Command::Check,
+            Verb::Status => Command::Status(self.show),
             Verb::Diagnose => Command::Diagnose,
             Verb::Explain => Command::Explain { topic: self.operand.map(|topic| topic.display().to_string()) },
             Verb::Undo => Command::Undo,

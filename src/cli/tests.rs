@@ -22,6 +22,16 @@ fn every_verb_is_understood() {
         ("apply --dry-run", Command::Apply { dry_run: true }),
         ("--dry-run apply", Command::Apply { dry_run: true }),
         ("check", Command::Check),
+        ("status", Command::Status(Show::default())),
+        (
+            "status --count --sample 1s --watch=2m --prometheus x.prom",
+            Command::Status(Show {
+                count: true,
+                sample: Some(Duration::from_secs(1)),
+                watch: Some(Duration::from_secs(120)),
+                prometheus: Some("x.prom".into()),
+            }),
+        ),
         ("undo", Command::Undo),
         (
             "attach eth0 --mode generic --object edge --program xdp_main --wait 1500ms",
@@ -106,7 +116,7 @@ fn bad_usage_names_the_argument() {
     for (line, part) in [
         ("", "a verb is missing"),
         ("aply", "no verb 'aply'; did you mean 'apply'?"),
-        ("status", "did you mean 'check'?"),
+        ("verify", "did you mean 'check'?"),
         ("frobnicate", "no verb 'frobnicate'\n"),
         ("help aply", "did you mean 'apply'?"),
         ("apply --dryrun", "no option '--dryrun'; did you mean '--dry-run'?"),

@@ -7,6 +7,7 @@ use super::{Usage, did_you_mean, help::nearest};
 pub(super) enum Verb {
     Apply,
     Check,
+    Status,
     Diagnose,
     Explain,
     Undo,
@@ -21,9 +22,10 @@ pub(super) enum Verb {
 }
 
 impl Verb {
-    pub(super) const ALL: [Self; 13] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::Apply,
         Self::Check,
+        Self::Status,
         Self::Diagnose,
         Self::Explain,
         Self::Undo,
@@ -41,6 +43,7 @@ impl Verb {
         match self {
             Self::Apply => "apply",
             Self::Check => "check",
+            Self::Status => "status",
             Self::Diagnose => "diagnose",
             Self::Explain => "explain",
             Self::Undo => "undo",
@@ -59,6 +62,7 @@ impl Verb {
     pub(super) const fn own_options(self) -> &'static str {
         match self {
             Self::Apply => "dry-run",
+            Self::Status => "count, prometheus, sample, watch",
             Self::Attach => "configured, mode, object, program, wait",
             Self::Detach => "object, program",
             Self::Events => "kind",
@@ -80,7 +84,7 @@ impl Verb {
         }
         // What other tools call it.
         let meant = match word {
-            "status" | "verify" | "diff" => Some("check"),
+            "verify" | "diff" => Some("check"),
             "load" | "start" | "up" => Some("apply"),
             "why" | "doctor" | "troubleshoot" => Some("diagnose"),
             "exec" => Some("run"),
@@ -93,8 +97,9 @@ impl Verb {
 
 /// All of them, as messages list them.
 pub(super) const VERBS: &str =
-    "apply, check, diagnose, explain, undo, attach, detach, events, run, caps, render, profiles, help";
+    "apply, check, status, diagnose, explain, undo, attach, detach, events, run, caps, render, profiles, help";
 /// What every verb knows.
 pub(super) const GLOBAL_OPTIONS: &str = "config, boot, allow-untrusted, json, quiet, color, help, version";
 /// What only some know.
-pub(super) const OWN_OPTIONS: &str = "dry-run, configured, kind, mode, object, program, wait";
+pub(super) const OWN_OPTIONS: &str =
+    "dry-run, configured, count, kind, mode, object, program, prometheus, sample, wait, watch";

@@ -5,9 +5,11 @@
 
 mod event;
 mod json;
+mod metrics;
 mod people;
 mod printer;
 mod read;
+mod seen;
 mod store;
 
 use std::time::Duration;
@@ -20,11 +22,13 @@ use crate::{
 
 pub use event::{KINDS, account, event, kind as event_kind};
 pub use json::{Object, document, list, quoted};
+pub use metrics::textfile;
 pub use people::clean;
 pub(crate) use people::{headline, story, why};
 pub use printer::{Color, Journal, Printer, Shape, complain, say, try_say};
 pub use read::Json;
-pub use store::{Kept, PATH, store, store_again, store_log, store_open};
+pub use seen::{seen, seen_document};
+pub use store::{Kept, PATH, replace, store, store_again, store_log, store_open};
 
 /// What became of one step, or what a look at the kernel says of it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

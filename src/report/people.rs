@@ -28,7 +28,7 @@ pub(super) struct Look {
 }
 
 #[derive(Clone, Copy)]
-enum Tint {
+pub(super) enum Tint {
     Plain,
     Dim,
     Red,
@@ -37,7 +37,7 @@ enum Tint {
 }
 
 impl Look {
-    fn paint(self, tint: Tint, text: &str) -> String {
+    pub(super) fn paint(self, tint: Tint, text: &str) -> String {
         let code = match tint {
             _ if !self.color => return text.to_owned(),
             Tint::Plain => return text.to_owned(),
@@ -179,6 +179,14 @@ pub(crate) const fn priority(health: Health) -> u8 {
     }
 }
 
+pub(super) const fn tint_of(priority: u8) -> Tint {
+    match priority {
+        3 => Tint::Red,
+        4 => Tint::Yellow,
+        _ => Tint::Green,
+    }
+}
+
 /// The whole run on one line, with its priority: `apply: healthy in 3.2 ms: 12 already, 5 done`.
 pub(crate) fn headline(report: &Report) -> (u8, String) {
     let (health, took) = (report.health.word(), human(report.took));
@@ -218,11 +226,7 @@ pub(crate) fn story(line: &Line) -> Vec<String> {
 /// rest is missing.
 pub(super) fn summary(out: &mut String, report: &Report, look: Look, quiet: bool, told: bool) {
     let (priority, text) = headline(report);
-    let tint = match priority {
-        3 => Tint::Red,
-        4 => Tint::Yellow,
-        _ => Tint::Green,
-    };
+    let tint = tint_of(priority);
     let health = report.health.word();
     let text = text.replacen(health, &look.paint(tint, health), 1);
     if !told {

@@ -37,7 +37,8 @@ pub fn store_open(path: &Path, document: &str) -> (Kept, Option<File>) {
 
 /// Keeps the verifier's log of `program OBJECT/NAME` beside the report, and tells where.
 pub fn store_log(id: &str, log: &str) -> Option<PathBuf> {
-    let (object, program) = id.strip_prefix("program ")?.split_once('/')?;
+    // The loader says what the program is called, and must not say where.
+    let (object, program) = id.strip_prefix("program ")?.split_once('/').filter(|(_, name)| !name.contains('/'))?;
     let dir = Path::new(PATH).with_file_name("verifier");
     own_directory(dir.parent()?).ok()?;
     let path = dir.join(format!("{object}.{program}.log"));
@@ -54,7 +55,11 @@ pub fn store_again(file: &mut File, document: &str) -> io::Result<()> {
     file.write_all(document.as_bytes())
 }
 
-fn replace(path: &Path, document: &str) -> io::Result<File> {
+/// Replaces a file in one move, readable by all.
+///
+/// # Errors
+/// Why not; the old one is then still there.
+pub fn replace(path: &Path, document: &str) -> io::Result<File> {
     let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::ErrorKind::InvalidFilename.into());
     };

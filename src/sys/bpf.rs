@@ -106,7 +106,7 @@ pub fn kind_of(fd: BorrowedFd<'_>) -> Option<Pinned> {
     }
 }
 
-fn info<T>(fd: BorrowedFd<'_>) -> io::Result<T> {
+pub(super) fn info<T>(fd: BorrowedFd<'_>) -> io::Result<T> {
     let mut info: T = zeroed();
     let mut attr: bpf_attr = zeroed();
     attr.info.bpf_fd = fd.as_raw_fd() as u32;

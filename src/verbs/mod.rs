@@ -9,11 +9,13 @@ mod diagnose;
 mod entrypoint;
 mod events;
 mod explain;
+mod machine;
 mod objects;
 mod profiles;
 #[cfg(feature = "workbench")]
 mod render;
 mod run;
+mod status;
 mod undo;
 
 use std::path::PathBuf;
@@ -77,6 +79,7 @@ fn health_of(command: &Command, options: &Options) -> Health {
         Command::Caps => with_config(options, |config| capabilities::print(config, options)),
         Command::Render { .. } => at_workbench(command, options),
         Command::Check => with_config(options, |config| check::check(config, options)),
+        Command::Status(show) => with_config(options, |config| status::status(config, options, show)),
         Command::Events { kinds } => with_config(options, |config| events::events(config, options, kinds)),
         Command::Attach { interface, mode, object, program, wait, configured } => {
             let wish = attach::Wish {
