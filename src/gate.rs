@@ -108,7 +108,7 @@ fn missing(call: Call, facts: &Facts) -> Option<String> {
 /// What is left when nothing else refused, and what this kernel calls its policies.
 fn policy(call: Call, facts: &Facts) -> String {
     let mut what =
-        "no capability is missing and no seccomp filter says no, so it is a security module or another policy \
+        "no capability is missing and no seccomp filter says no, so it is a security module (LSM) or another policy \
                     of this kernel"
             .to_owned();
     if let Ok(modules) = file::text("/sys/kernel/security/lsm") {
