@@ -30,6 +30,7 @@ _bpfboot() {
                     list='--config --boot --allow-untrusted --json --quiet --color --help --version'
                     case $verb in
                         apply) list+=' --dry-run' ;;
+                        check) list+=' --probe' ;;
                         status) list+=' --count --prometheus --sample --watch' ;;
                         attach) list+=' --configured --mode --object --program --wait' ;;
                         detach) list+=' --object --program' ;;

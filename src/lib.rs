@@ -13,6 +13,7 @@
 //! | room | what it knows |
 //! |---|---|
 //! | `cli`, `config` | what was asked for; the only ones that read arguments and TOML |
+//! | `kernel_config`, `inflate` | what this kernel was built with |
 //! | `boot` | what this boot asks for: the kernel's command line, a credential |
 //! | `facts` | the machine, looked at once |
 //! | `profiles` | sets of sysctls, each key with its reason |
@@ -45,7 +46,9 @@ mod fields;
 pub mod fuzz;
 mod gate;
 mod health;
+mod inflate;
 mod journal;
+mod kernel_config;
 mod knowledge;
 mod lock;
 mod logger;

@@ -5,11 +5,13 @@
 //! bytes     shape  wish+shape  what is there                builds the next generation in `stage`     the flip
 //! ```
 
+mod around;
 mod attach;
 mod btf;
 mod child;
 mod choice;
 mod commit;
+mod contents;
 mod crew;
 mod delegate;
 mod elf;
@@ -25,10 +27,12 @@ mod kconfig;
 mod kind;
 mod layout;
 mod load;
+mod maps;
 mod open;
 mod outside;
 mod parent;
 mod plan;
+mod probe;
 mod proof;
 mod record;
 mod rewrite;
@@ -52,6 +56,7 @@ pub use kind::Kind;
 pub use layout::Layout;
 pub use parent::stage;
 pub use plan::{Blocked, BpfPlan, ObjectPlan, perf_event_paranoid};
+pub use probe::probe;
 pub use proof::{How, XdpHow};
 pub use record::Record;
 pub use status::look;

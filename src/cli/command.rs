@@ -30,7 +30,10 @@ pub enum Command {
         dry_run: bool,
     },
     /// Compare the kernel with the plan.
-    Check,
+    Check {
+        /// Also load, run and drop a program.
+        probe: bool,
+    },
     /// Show the live generation.
     Status(Show),
     /// Tell of each failure of the last run who refused, and what mends it.

@@ -20,7 +20,7 @@ usage: bpfboot [OPTIONS] VERB
 
 verbs:
   apply [--dry-run]   bring the kernel to the plan, or say what that would take
-  check               compare the kernel with the plan; change nothing
+  check [--probe]     compare the kernel with the plan; change nothing
   status              what is loaded and attached, alive or dead, and how busy
   diagnose            who refused what in the last run, and what mends it
   explain [TOPIC]     what an errno, a key, a cause or a capability really means
@@ -116,10 +116,14 @@ this run changed is put back. At the end every capability is dropped.
 ";
 
 const CHECK: &str = "\
-usage: bpfboot check
+usage: bpfboot check [--probe]
 
 Compares the kernel with the plan, and changes nothing. A sysctl counts by its
-value, a program by its tag, a map by its layout, a link by what it is on.
+value; programs, maps and links by who they are and what is in them. FAIL is
+drift, which apply repairs. WARN is worth knowing: another file sets a key to
+another value, the kernel lacks an option, something strange is among the pins.
+
+      --probe   also load, run and drop a program that does nothing
 ";
 
 const STATUS: &str = "\

@@ -186,7 +186,7 @@ impl Words {
         }
         Ok(match verb {
             Verb::Apply => Command::Apply { dry_run: self.seen.contains(&"dry-run") },
-            Verb::Check => Command::Check,
+            Verb::Check => Command::Check { probe: self.seen.contains(&"probe") },
             Verb::Status => Command::Status(self.show),
             Verb::Diagnose => Command::Diagnose,
             Verb::Explain => Command::Explain { topic: self.operand.map(|topic| topic.display().to_string()) },

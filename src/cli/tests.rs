@@ -21,7 +21,8 @@ fn every_verb_is_understood() {
         ("apply", Command::Apply { dry_run: false }),
         ("apply --dry-run", Command::Apply { dry_run: true }),
         ("--dry-run apply", Command::Apply { dry_run: true }),
-        ("check", Command::Check),
+        ("check", Command::Check { probe: false }),
+        ("check --probe", Command::Check { probe: true }),
         ("status", Command::Status(Show::default())),
         (
             "status --count --sample 1s --watch=2m --prometheus x.prom",
@@ -88,7 +89,7 @@ fn options_stand_anywhere() {
         "check -ca.toml --boot -q --config - --json --allow-untrusted --color=never",
         "check -c a.toml -c - --boot --json -q --allow-untrusted --color=always --color=never",
     ] {
-        assert_eq!(read(line).unwrap(), (Command::Check, expected.clone()), "{line}");
+        assert_eq!(read(line).unwrap(), (Command::Check { probe: false }, expected.clone()), "{line}");
     }
     assert_eq!(read("check -q").unwrap().1.shape, Shape::Quiet);
 }

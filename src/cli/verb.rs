@@ -62,12 +62,12 @@ impl Verb {
     pub(super) const fn own_options(self) -> &'static str {
         match self {
             Self::Apply => "dry-run",
+            Self::Check => "probe",
             Self::Status => "count, prometheus, sample, watch",
             Self::Attach => "configured, mode, object, program, wait",
             Self::Detach => "object, program",
             Self::Events => "kind",
-            Self::Check
-            | Self::Diagnose
+            Self::Diagnose
             | Self::Explain
             | Self::Undo
             | Self::Run
@@ -102,4 +102,4 @@ pub(super) const VERBS: &str =
 pub(super) const GLOBAL_OPTIONS: &str = "config, boot, allow-untrusted, json, quiet, color, help, version";
 /// What only some know.
 pub(super) const OWN_OPTIONS: &str =
-    "dry-run, configured, count, kind, mode, object, program, prometheus, sample, wait, watch";
+    "dry-run, configured, count, kind, mode, object, probe, program, prometheus, sample, wait, watch";

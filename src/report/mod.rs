@@ -47,6 +47,8 @@ pub enum Status {
     Planned,
     /// `check`: the kernel is not as planned.
     Drift,
+    /// `check`: as planned, and somebody should know something about it.
+    Warn,
 }
 
 impl Status {
@@ -60,6 +62,7 @@ impl Status {
             Self::Undone => "undone",
             Self::Planned => "planned",
             Self::Drift => "drift",
+            Self::Warn => "warn",
         }
     }
 }
@@ -171,7 +174,7 @@ impl Line {
     pub fn priority(&self) -> u8 {
         match (self.status, self.must) {
             (Status::Failed, Must::Required) => 3,
-            (Status::Failed | Status::Drift, _) => 4,
+            (Status::Failed | Status::Drift | Status::Warn, _) => 4,
             _ => 6,
         }
     }

@@ -92,13 +92,14 @@ pub struct Printer {
 
 impl Printer {
     /// A printer for what stdout is, or stderr where the report stands `aside`.
-    pub fn new(shape: Shape, color: Color, journal: Journal, aside: bool) -> Self {
+    pub fn new(shape: Shape, color: Color, journal: Journal, verb: &str, aside: bool) -> Self {
         let terminal = if aside { io::stderr().is_terminal() } else { io::stdout().is_terminal() };
         let wanted = color.wanted(terminal);
         let look = Look {
             color: wanted && !journal.stdout,
             column: (terminal && !journal.stdout).then_some(COLUMN),
             journal: journal.stdout,
+            check: verb == "check",
         };
         Self { shape, aside, look }
     }

@@ -17,6 +17,7 @@ mod render;
 mod run;
 mod status;
 mod undo;
+mod validate;
 
 use std::path::PathBuf;
 
@@ -78,7 +79,7 @@ fn health_of(command: &Command, options: &Options) -> Health {
         }),
         Command::Caps => with_config(options, |config| capabilities::print(config, options)),
         Command::Render { .. } => at_workbench(command, options),
-        Command::Check => with_config(options, |config| check::check(config, options)),
+        Command::Check { probe } => with_config(options, |config| check::check(config, options, *probe)),
         Command::Status(show) => with_config(options, |config| status::status(config, options, show)),
         Command::Events { kinds } => with_config(options, |config| events::events(config, options, kinds)),
         Command::Attach { interface, mode, object, program, wait, configured } => {
@@ -121,7 +122,7 @@ fn at_workbench(_: &Command, _: &Options) -> Health {
 const fn stands_back(command: &Command) -> Option<(&'static str, bool)> {
     match command {
         Command::Apply { dry_run } => Some(("apply", !*dry_run)),
-        Command::Check => Some(("check", false)),
+        Command::Check { .. } => Some(("check", false)),
         Command::Attach { .. } => Some(("attach", true)),
         _ => None,
     }

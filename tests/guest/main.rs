@@ -24,6 +24,7 @@ mod lockdown;
 mod old;
 mod report;
 mod run;
+mod status;
 mod trace;
 mod tune;
 mod wire;
