@@ -82,7 +82,7 @@ fn key(word: &str) -> Option<Topic> {
         lines.push(format!("profile {}: {least}{}: {}", profile.name(), entry.value, entry.why));
         lines.extend(Some(entry.guide.to_owned()).filter(|guide| !guide.is_empty()));
     }
-    let now = file::text(&format!("/proc/sys/{path}")).map(|text| format!("here: {}", clean(text.trim())));
+    let now = file::text(format!("/proc/sys/{path}")).map(|text| format!("here: {}", clean(text.trim())));
     lines.push(now.unwrap_or_else(|error| format!("here: {error}")));
     Some(Topic { kind: "key", name, who: "", lines, mend: "" })
 }

@@ -74,7 +74,7 @@ pub fn facts(facts: &Facts) -> Vec<String> {
         lines.push(format!("security modules: {}", modules.trim_end()));
     }
     for key in ["kernel/unprivileged_bpf_disabled", "kernel/perf_event_paranoid", "net/core/bpf_jit_limit"] {
-        if let Ok(value) = file::text(&format!("/proc/sys/{key}")) {
+        if let Ok(value) = file::text(format!("/proc/sys/{key}")) {
             lines.push(format!("{} = {}", key.replace('/', "."), value.trim_end()));
         }
     }
