@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # fish completion for bpfboot
 
-set --local verbs apply check status diagnose explain undo attach detach events run caps render profiles help
+set --local verbs apply check status diagnose explain undo attach detach events run caps render inspect profiles help
 set --local none "not __fish_seen_subcommand_from $verbs"
 
 complete -c bpfboot -f
@@ -26,6 +26,7 @@ complete -c bpfboot -n $none -a events -d 'Follow what the embedded programs tel
 complete -c bpfboot -n $none -a run -d 'Apply, let go of every privilege, and become a command'
 complete -c bpfboot -n $none -a caps -d 'The capabilities that this configuration needs, and why'
 complete -c bpfboot -n $none -a render -d 'The same as a unit, a container, a pod, or plain settings'
+complete -c bpfboot -n $none -a inspect -d 'What an object holds, takes, and how deep its stack gets'
 complete -c bpfboot -n $none -a profiles -d 'List the built-in sets of settings, or one of them'
 complete -c bpfboot -n $none -a help -d 'More about a verb'
 
@@ -48,6 +49,8 @@ set --local kinds 'open exec exit read http dns tls'
 complete -c bpfboot -n '__fish_seen_subcommand_from events' -l kind -x -a $kinds -d 'Only this kind of event'
 complete -c bpfboot -n '__fish_seen_subcommand_from run' -x -a '(__fish_complete_subcommand)'
 complete -c bpfboot -n '__fish_seen_subcommand_from render' -a 'systemd docker compose kubernetes oci sysctl.d limits'
+complete -c bpfboot -n '__fish_seen_subcommand_from inspect' -F
+complete -c bpfboot -n '__fish_seen_subcommand_from inspect' -l load -d 'Load each program for the verifier own figures'
 complete -c bpfboot -n '__fish_seen_subcommand_from explain' -a '(bpfboot explain 2>/dev/null | string match -r "^    .*" | string split -n " ")'
 complete -c bpfboot -n '__fish_seen_subcommand_from profiles' -a 'core network tracing guide'
 complete -c bpfboot -n '__fish_seen_subcommand_from help' -a "$verbs"

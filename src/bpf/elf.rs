@@ -210,6 +210,13 @@ fn map_types(types: &Types<'_>, map: Option<usize>, outer: bool) -> u64 {
     all
 }
 
+/// The bytes of a section.
+pub(super) fn section<'a>(elf: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let (header, endian) = header(elf).ok()?;
+    let (_, section) = header.sections(endian, elf).ok()?.section_by_name(endian, name)?;
+    section.data(endian, elf).ok()
+}
+
 pub(super) fn section_name<'a>(
     sections: &SectionTable<'a, Header>,
     header: &SectionHeader64<Endianness>,

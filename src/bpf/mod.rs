@@ -22,6 +22,8 @@ mod finish;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod generation;
+#[cfg(feature = "workbench")]
+mod inspect;
 mod job;
 mod kconfig;
 mod kind;
@@ -51,6 +53,8 @@ mod wire;
 
 pub use commit::{Committed, commit, retire};
 pub use generation::open_live;
+#[cfg(feature = "workbench")]
+pub use inspect::{Inspection, Program, STACK_MAX, Warning, inspect};
 pub use job::XdpJob;
 pub use kind::Kind;
 pub use layout::Layout;

@@ -17,12 +17,13 @@ pub(super) enum Verb {
     Run,
     Caps,
     Render,
+    Inspect,
     Profiles,
     Help,
 }
 
 impl Verb {
-    pub(super) const ALL: [Self; 14] = [
+    pub(super) const ALL: [Self; 15] = [
         Self::Apply,
         Self::Check,
         Self::Status,
@@ -35,6 +36,7 @@ impl Verb {
         Self::Run,
         Self::Caps,
         Self::Render,
+        Self::Inspect,
         Self::Profiles,
         Self::Help,
     ];
@@ -53,6 +55,7 @@ impl Verb {
             Self::Run => "run",
             Self::Caps => "caps",
             Self::Render => "render",
+            Self::Inspect => "inspect",
             Self::Profiles => "profiles",
             Self::Help => "help",
         }
@@ -67,6 +70,7 @@ impl Verb {
             Self::Attach => "configured, mode, object, program, wait",
             Self::Detach => "object, program",
             Self::Events => "kind",
+            Self::Inspect => "load",
             Self::Diagnose
             | Self::Explain
             | Self::Undo
@@ -97,9 +101,9 @@ impl Verb {
 
 /// All of them, as messages list them.
 pub(super) const VERBS: &str =
-    "apply, check, status, diagnose, explain, undo, attach, detach, events, run, caps, render, profiles, help";
+    "apply, check, status, diagnose, explain, undo, attach, detach, events, run, caps, render, inspect, profiles, help";
 /// What every verb knows.
 pub(super) const GLOBAL_OPTIONS: &str = "config, boot, allow-untrusted, json, quiet, color, help, version";
 /// What only some know.
 pub(super) const OWN_OPTIONS: &str =
-    "dry-run, configured, count, kind, mode, object, probe, program, prometheus, sample, wait, watch";
+    "dry-run, configured, count, kind, load, mode, object, probe, program, prometheus, sample, wait, watch";

@@ -9,6 +9,8 @@ mod diagnose;
 mod entrypoint;
 mod events;
 mod explain;
+#[cfg(feature = "workbench")]
+mod inspect;
 mod machine;
 mod objects;
 mod profiles;
@@ -78,7 +80,7 @@ fn health_of(command: &Command, options: &Options) -> Health {
             false => apply::apply(config, options),
         }),
         Command::Caps => with_config(options, |config| capabilities::print(config, options)),
-        Command::Render { .. } => at_workbench(command, options),
+        Command::Render { .. } | Command::Inspect { .. } => at_workbench(command, options),
         Command::Check { probe } => with_config(options, |config| check::check(config, options, *probe)),
         Command::Status(show) => with_config(options, |config| status::status(config, options, show)),
         Command::Events { kinds } => with_config(options, |config| events::events(config, options, kinds)),
@@ -105,6 +107,9 @@ fn at_workbench(command: &Command, options: &Options) -> Health {
     match command {
         Command::Render { format, command } => {
             with_config(options, |config| render::render(config, options, *format, command))
+        }
+        Command::Inspect { source, load } => {
+            with_config(options, |config| inspect::inspect(config, options, source, *load))
         }
         _ => Health::BadInput,
     }
