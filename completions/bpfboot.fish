@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # fish completion for bpfboot
 
-set --local verbs apply check status diagnose explain undo attach detach events run caps render inspect profiles help
+set --local verbs apply check status diagnose explain undo attach detach events run caps render estimate inspect profiles help
 set --local none "not __fish_seen_subcommand_from $verbs"
 
 complete -c bpfboot -f
@@ -26,6 +26,7 @@ complete -c bpfboot -n $none -a events -d 'Follow what the embedded programs tel
 complete -c bpfboot -n $none -a run -d 'Apply, let go of every privilege, and become a command'
 complete -c bpfboot -n $none -a caps -d 'The capabilities that this configuration needs, and why'
 complete -c bpfboot -n $none -a render -d 'The same as a unit, a container, a pod, or plain settings'
+complete -c bpfboot -n $none -a estimate -d 'The memory that maps take, before they are made'
 complete -c bpfboot -n $none -a inspect -d 'What an object holds, takes, and how deep its stack gets'
 complete -c bpfboot -n $none -a profiles -d 'List the built-in sets of settings, or one of them'
 complete -c bpfboot -n $none -a help -d 'More about a verb'
@@ -49,6 +50,10 @@ set --local kinds 'open exec exit read http dns tls'
 complete -c bpfboot -n '__fish_seen_subcommand_from events' -l kind -x -a $kinds -d 'Only this kind of event'
 complete -c bpfboot -n '__fish_seen_subcommand_from run' -x -a '(__fish_complete_subcommand)'
 complete -c bpfboot -n '__fish_seen_subcommand_from render' -a 'systemd docker compose kubernetes oci sysctl.d limits'
+set --local estimate '__fish_seen_subcommand_from estimate'
+complete -c bpfboot -n $estimate -F
+complete -c bpfboot -n $estimate -l cpus -x -d 'For a machine of so many possible CPUs'
+complete -c bpfboot -n $estimate -l kernel -x -d 'For another kernel'
 complete -c bpfboot -n '__fish_seen_subcommand_from inspect' -F
 complete -c bpfboot -n '__fish_seen_subcommand_from inspect' -l load -d 'Load each program for the verifier own figures'
 complete -c bpfboot -n '__fish_seen_subcommand_from explain' -a '(bpfboot explain 2>/dev/null | string match -r "^    .*" | string split -n " ")'

@@ -59,6 +59,7 @@ impl Plan {
             steps.push((step, verdict));
         }
         await_mounts(&mut steps, facts);
+        notes.append(&mut bpf.notes);
         let blocked = bpf.blocked(facts);
         bpf.set_aside(facts);
         notes.extend(vanishing(config, facts));

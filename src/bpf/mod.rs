@@ -8,14 +8,17 @@
 mod around;
 mod attach;
 mod btf;
+mod budget;
 mod child;
 mod choice;
 mod commit;
 mod contents;
 mod crew;
+mod declared;
 mod delegate;
 mod elf;
 mod entries;
+mod estimate;
 mod fault;
 mod fill;
 mod finish;
@@ -41,6 +44,7 @@ mod rewrite;
 mod room;
 #[allow(dead_code, reason = "preflight and inspect come next")]
 mod since;
+mod sized;
 mod source;
 mod status;
 mod store;
@@ -51,7 +55,11 @@ mod verdict;
 mod walk;
 mod wire;
 
+#[cfg(feature = "workbench")]
+pub use budget::{Settled, Size, estimate};
 pub use commit::{Committed, commit, retire};
+#[cfg(feature = "workbench")]
+pub use estimate::Kernel as Estimated;
 pub use generation::open_live;
 #[cfg(feature = "workbench")]
 pub use inspect::{Inspection, Program, STACK_MAX, Warning, inspect};
@@ -63,6 +71,9 @@ pub use plan::{Blocked, BpfPlan, ObjectPlan, perf_event_paranoid};
 pub use probe::probe;
 pub use proof::{How, XdpHow};
 pub use record::Record;
+pub use sized::held;
+#[cfg(feature = "workbench")]
+pub use sized::{SizedMap, kernel as estimated_kernel};
 pub use status::look;
 pub use store::Store;
 pub use wire::Event;

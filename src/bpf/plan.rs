@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{
     around::Around,
+    budget,
     choice::Refused,
     delegate::{self, Delegation},
     generation::exists,
@@ -44,6 +45,8 @@ pub struct BpfPlan {
     pub unread: Option<Fault>,
     /// How long loading may take, waits for interfaces included.
     pub deadline: Duration,
+    /// Maps that are made smaller than asked for.
+    pub notes: Vec<String>,
 }
 
 /// One object.
@@ -104,7 +107,7 @@ impl BpfPlan {
     /// Looks at every object of the configuration and at its pins.
     pub fn new(config: &Config, facts: &Facts, allow_untrusted: bool) -> Self {
         let store = Store::new(&config.bpf.root);
-        let (mut objects, mut broken) = (Vec::new(), Vec::new());
+        let (mut jobs, mut broken) = (Vec::new(), Vec::new());
         for wish in config.objects.values() {
             let read = source::read(&wish.source, allow_untrusted).and_then(|bytes| {
                 let btf = wish.btf.as_deref().map(|path| source::open_btf(path, allow_untrusted)).transpose()?;
@@ -112,10 +115,7 @@ impl BpfPlan {
             });
             let unread = read.is_err();
             match read.and_then(|(bytes, btf)| Job::new(wish, bytes, btf)) {
-                Ok(mut job) => {
-                    refuse_known(&mut job, facts);
-                    objects.push(ObjectPlan { found: proof::look(&store, &job), job });
-                }
+                Ok(job) => jobs.push(job),
                 Err(fault) => broken.push(Broken {
                     name: wish.name.clone(),
                     optional: wish.optional,
@@ -124,6 +124,13 @@ impl BpfPlan {
                 }),
             }
         }
+        let (over, notes) = budget::keep(&mut jobs, config);
+        broken.extend(over);
+        let look = |mut job: Job| {
+            refuse_known(&mut job, facts);
+            ObjectPlan { found: proof::look(&store, &job), job }
+        };
+        let objects: Vec<_> = jobs.into_iter().map(look).collect();
         let live = store.live();
         let (mut present, unread) = match live.objects() {
             Ok(objects) => (objects, None),
@@ -140,7 +147,7 @@ impl BpfPlan {
             false => Around::default(),
         };
         let waits: Duration = objects.iter().flat_map(|object| &object.job.xdp).map(|xdp| xdp.wait).sum();
-        Self { store, objects, broken, carry, retire, around, unread, deadline: config.bpf.deadline + waits }
+        Self { store, objects, broken, carry, retire, around, unread, deadline: config.bpf.deadline + waits, notes }
     }
 
     /// Takes out the optional objects of which a program that they need cannot work here. [`Self::blocked`] told why, and

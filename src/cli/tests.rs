@@ -66,6 +66,15 @@ fn every_verb_is_understood() {
             "render -q oci -- agent -q",
             Command::Render { format: Format::Oci, command: vec!["agent".into(), "-q".into()] },
         ),
+        ("estimate", Command::Estimate { what: None, cpus: None, kernel: None }),
+        (
+            "estimate --cpus 8 builtin:edge --kernel=6.12.3-arch1",
+            Command::Estimate {
+                what: Some("builtin:edge".into()),
+                cpus: Some(8),
+                kernel: Some(KernelVersion { major: 6, minor: 12 }),
+            },
+        ),
         ("profiles", Command::Profiles { name: None }),
         ("profiles core", Command::Profiles { name: Some("core".into()) }),
         ("-V", Command::Version),

@@ -17,13 +17,14 @@ pub(super) enum Verb {
     Run,
     Caps,
     Render,
+    Estimate,
     Inspect,
     Profiles,
     Help,
 }
 
 impl Verb {
-    pub(super) const ALL: [Self; 15] = [
+    pub(super) const ALL: [Self; 16] = [
         Self::Apply,
         Self::Check,
         Self::Status,
@@ -36,6 +37,7 @@ impl Verb {
         Self::Run,
         Self::Caps,
         Self::Render,
+        Self::Estimate,
         Self::Inspect,
         Self::Profiles,
         Self::Help,
@@ -55,6 +57,7 @@ impl Verb {
             Self::Run => "run",
             Self::Caps => "caps",
             Self::Render => "render",
+            Self::Estimate => "estimate",
             Self::Inspect => "inspect",
             Self::Profiles => "profiles",
             Self::Help => "help",
@@ -70,16 +73,17 @@ impl Verb {
             Self::Attach => "configured, mode, object, program, wait",
             Self::Detach => "object, program",
             Self::Events => "kind",
+            Self::Estimate => "cpus, kernel",
             Self::Inspect => "load",
-            Self::Diagnose
-            | Self::Explain
-            | Self::Undo
-            | Self::Run
-            | Self::Caps
-            | Self::Render
-            | Self::Profiles
-            | Self::Help => "",
+            Self::Diagnose | Self::Explain => "",
+            Self::Undo | Self::Run | Self::Caps | Self::Render | Self::Profiles | Self::Help => "",
         }
+    }
+
+    /// Whether a word may follow it.
+    pub(super) const fn takes_operand(self) -> bool {
+        !matches!(self, Self::Apply | Self::Check | Self::Status | Self::Undo | Self::Events | Self::Caps)
+            && !matches!(self, Self::Diagnose)
     }
 
     pub(super) fn parse(word: &str) -> Result<Self, Usage> {
@@ -100,10 +104,8 @@ impl Verb {
 }
 
 /// All of them, as messages list them.
-pub(super) const VERBS: &str =
-    "apply, check, status, diagnose, explain, undo, attach, detach, events, run, caps, render, inspect, profiles, help";
+pub(super) const VERBS: &str = "apply, check, status, diagnose, explain, undo, attach, detach, events, run, caps, render, estimate, inspect, profiles, help";
 /// What every verb knows.
 pub(super) const GLOBAL_OPTIONS: &str = "config, boot, allow-untrusted, json, quiet, color, help, version";
 /// What only some know.
-pub(super) const OWN_OPTIONS: &str =
-    "dry-run, configured, count, kind, load, mode, object, probe, program, prometheus, sample, wait, watch";
+pub(super) const OWN_OPTIONS: &str = "dry-run, configured, count, cpus, kernel, kind, load, mode, object, probe, program, prometheus, sample, wait, watch";
