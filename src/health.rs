@@ -18,7 +18,7 @@ pub enum Health {
 }
 
 impl Health {
-    /// All.
+    /// Every one.
     pub const ALL: [Self; 6] = [Self::Healthy, Self::Failed, Self::BadInput, Self::Degraded, Self::Dirty, Self::Drift];
 
     /// The process's exit code.

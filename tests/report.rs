@@ -273,7 +273,7 @@ fn what_is_no_report_is_refused() {
         s.bpfboot(&["apply"]).exits(0);
         let whole = fs::read_to_string(LAST).unwrap();
         for (text, why) in [
-            ("", "line 1"),
+            ("", "is not as JSON has it"),
             (&whole[..whole.len() / 2], "is not as JSON has it"),
             ("{}", "it has no steps"),
             ("[]", "it has no steps"),

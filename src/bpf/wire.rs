@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::{
     error::{Cause, Fault},
     fields::{join, split},
+    reason::{Call, Reason},
 };
 
 /// When something was done, in whole microseconds on the wire.
@@ -93,6 +94,8 @@ impl Event {
                 fault.errno.map_or_else(String::new, |errno| errno.to_string()),
                 fault.mend.clone(),
                 fault.detail.clone(),
+                fault.reason.map_or("", Reason::word).into(),
+                fault.refused.map_or("", Call::word).into(),
             ],
             Self::End => vec!["end".into()],
         };
@@ -128,7 +131,15 @@ impl Event {
                         "" => None,
                         errno => Some(errno.parse().ok()?),
                     };
-                    fault.with_errno(errno).mend(next()?).detail(next()?)
+                    let mut fault = fault.with_errno(errno).mend(next()?).detail(next()?);
+                    let word = next()?;
+                    if !word.is_empty() {
+                        fault = fault.by(Reason::from_word(&word)?);
+                    }
+                    match next()?.as_str() {
+                        "" => fault,
+                        call => fault.refused(Call::from_word(call)?),
+                    }
                 },
             },
             "end" => Self::End,
@@ -145,7 +156,8 @@ mod tests {
 
     #[test]
     fn every_event_comes_back() {
-        let fault = Fault::os(Cause::Verifier, "tab\there", 13).mend("a\nb").detail("\\log\\\n0: (b7)\t");
+        let fault =
+            Fault::os(Cause::Verifier, "tab\there", 13).mend("a\nb").detail("\\log\\\n0: (b7)\t").by(Reason::Stack);
         for event in [
             Event::Begin("object a\tb".into()),
             Event::Done {
@@ -171,7 +183,7 @@ mod tests {
             "",
             "begin",
             "done\ta",
-            "failed\tx\ttrue\t1\t1\tno-cause\tw\t\t\t",
+            "failed\tx\ttrue\t1\t1\tno-cause\tw\t\t\t\t\t",
             "end\tx",
             "skipped\ta\tb\\q",
             "nonsense",

@@ -8,7 +8,7 @@ use super::{
     Line, Report,
     people::{is_unseen, micros, put},
 };
-use crate::error::{Fault, errno_text};
+use crate::error::{Fault, errno_name};
 
 /// An object under construction.
 pub struct Object<'a> {
@@ -157,6 +157,7 @@ fn step(out: &mut String, line: &Line) {
 pub fn fault(out: &mut String, fault: &Fault) {
     let mut object = Object::new(out);
     object.text("cause", fault.cause.word());
+    object.text("reason", fault.reason().word());
     object.text("what", &fault.what);
     match fault.errno {
         Some(errno) => object.number("errno", errno),
@@ -166,11 +167,4 @@ pub fn fault(out: &mut String, fault: &Fault) {
     object.text("mend", &fault.mend);
     object.text("detail", &fault.detail);
     object.end();
-}
-
-/// `EPERM`, out of `Operation not permitted (EPERM)`.
-fn errno_name(errno: i32) -> String {
-    let text = errno_text(errno);
-    let name = text.rsplit('(').next().unwrap_or_default();
-    name.trim_end_matches(')').split(' ').next().unwrap_or_default().to_owned()
 }

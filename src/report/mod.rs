@@ -12,12 +12,11 @@ mod people;
 #[cfg(feature = "workbench")]
 mod picture;
 mod printer;
+mod read;
 mod seen;
 mod store;
 #[cfg(feature = "workbench")]
 mod told;
-#[cfg(feature = "workbench")]
-mod value;
 
 use std::time::Duration;
 
@@ -38,10 +37,11 @@ pub(crate) use people::{headline, story, why};
 #[cfg(feature = "workbench")]
 pub use picture::picture;
 pub use printer::{Color, Journal, Printer, Shape, complain, say, try_say};
+pub use read::Json;
 pub use seen::{seen, seen_document};
-pub use store::{Kept, PATH, replace, store, store_again, store_open};
+pub use store::{Kept, PATH, replace, store, store_again, store_log, store_open};
 #[cfg(feature = "workbench")]
-pub use told::read;
+pub use told::told;
 
 /// What became of one step, or what a look at the kernel says of it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use super::{
-    Line, Report, Status,
-    value::{Value, parse},
-};
+use super::{Line, Report, Status, read::Json};
 use crate::{
     error::{Cause, Fault},
     health::Health,
+    reason::Reason,
     step::{Must, Phase},
 };
 
@@ -16,10 +14,10 @@ use crate::{
 ///
 /// # Errors
 /// Why it is none.
-pub fn read(document: &str) -> Result<(Report, String), String> {
-    let value = parse(document)?;
+pub fn told(document: &str) -> Result<(Report, String), String> {
+    let value = Json::parse(document).ok_or("it is not as JSON has it")?;
     let report = Node(&value);
-    let Some(Value::List(steps)) = report.get("steps").map(|steps| steps.0) else {
+    let Some(Json::List(steps)) = report.get("steps").map(|steps| steps.0) else {
         return Err("it has no steps".into());
     };
     let mut lines = Vec::new();
@@ -58,34 +56,37 @@ fn line(step: Node<'_>) -> Option<Line> {
     line.at = step.micros("at_us");
     line.took = step.micros("took_us")?;
     let fault = step.get("fault")?;
-    if matches!(fault.0, Value::Object(_)) {
+    if matches!(fault.0, Json::Object(_)) {
         let cause = fault.one_of("cause", &Cause::ALL, Cause::word)?;
         let errno = fault.number("errno").and_then(|errno| i32::try_from(errno).ok());
         let told = Fault::new(cause, fault.text("what")?).with_errno(errno);
-        line.fault = Some(told.mend(fault.text("mend")?).detail(fault.text("detail")?));
+        let told = told.mend(fault.text("mend")?).detail(fault.text("detail")?);
+        // Nor this.
+        let reason = fault.text("reason").and_then(|reason| Reason::from_word(&reason));
+        line.fault = Some(reason.into_iter().fold(told, Fault::by));
     }
     Some(line)
 }
 
 /// A value that is looked into.
 #[derive(Clone, Copy)]
-struct Node<'a>(&'a Value);
+struct Node<'a>(&'a Json);
 
 impl<'a> Node<'a> {
     #[inline(never)]
     fn get(self, name: &str) -> Option<Self> {
-        let Value::Object(members) = self.0 else { return None };
+        let Json::Object(members) = self.0 else { return None };
         members.iter().find(|(known, _)| known == name).map(|(_, value)| Node(value))
     }
 
     #[inline(never)]
     fn text(self, name: &str) -> Option<String> {
-        if let Value::Text(text) = self.get(name)?.0 { Some(text.clone()) } else { None }
+        if let Json::Text(text) = self.get(name)?.0 { Some(text.clone()) } else { None }
     }
 
     #[inline(never)]
     fn number(self, name: &str) -> Option<i64> {
-        if let Value::Number(number) = self.get(name)?.0 { Some(*number) } else { None }
+        if let Json::Word(word) = self.get(name)?.0 { word.parse().ok() } else { None }
     }
 
     #[inline(never)]
@@ -95,10 +96,10 @@ impl<'a> Node<'a> {
 
     #[inline(never)]
     fn texts(self, name: &str) -> Option<Vec<String>> {
-        let Value::List(list) = self.get(name)?.0 else { return None };
+        let Json::List(list) = self.get(name)?.0 else { return None };
         let mut texts = Vec::new();
         for value in list {
-            let Value::Text(text) = value else { return None };
+            let Json::Text(text) = value else { return None };
             texts.push(text.clone());
         }
         Some(texts)

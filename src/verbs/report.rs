@@ -25,7 +25,7 @@ fn again<'p>(options: &Options, svg: Option<&'p Path>, path: &'p Path) -> Result
     let bad = |why: String| (Health::BadInput, path, format!("no report of a run: {why}"));
     let from = if path == Path::new("-") { Path::new("/proc/self/fd/0") } else { path };
     let document = fs::read_to_string(from).map_err(|error| bad(error.to_string()))?;
-    let (mut run, version) = report::read(&document).map_err(bad)?;
+    let (mut run, version) = report::told(&document).map_err(bad)?;
     if let Some(to) = svg {
         let picture = report::picture(&run).map_err(bad)?;
         if to == Path::new("-") {
