@@ -10,7 +10,7 @@ use crate::{
     step::{Must, Phase},
 };
 
-/// The report in a document, and the version of bpfboot that wrote it. Facts are left out: they are for machines.
+/// The report in a document, and the version of bpfboot that wrote it.
 ///
 /// # Errors
 /// Why it is none.
@@ -55,6 +55,12 @@ fn line(step: Node<'_>) -> Option<Line> {
     // Nor this.
     line.at = step.micros("at_us");
     line.took = step.micros("took_us")?;
+    let Json::Object(facts) = step.get("facts")?.0 else { return None };
+    for (name, value) in facts {
+        if let Json::Text(value) = value {
+            line.facts.push((name.clone().leak(), value.clone()));
+        }
+    }
     let fault = step.get("fault")?;
     if matches!(fault.0, Json::Object(_)) {
         let cause = fault.one_of("cause", &Cause::ALL, Cause::word)?;
