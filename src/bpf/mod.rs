@@ -50,6 +50,7 @@ mod status;
 mod store;
 mod user;
 mod values;
+mod verdict;
 #[allow(dead_code, reason = "preflight and inspect come next")]
 mod walk;
 mod wire;
@@ -61,7 +62,7 @@ pub use commit::{Committed, commit, retire};
 pub use estimate::Kernel as Estimated;
 pub use generation::open_live;
 #[cfg(feature = "workbench")]
-pub use inspect::{Inspection, Program, STACK_MAX, Warning, inspect};
+pub use inspect::{Inspection, Program, STACK_MAX, Warning, few, inspect};
 pub use job::XdpJob;
 pub use kind::Kind;
 pub use layout::Layout;

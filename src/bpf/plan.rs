@@ -21,6 +21,7 @@ use crate::{
     error::{Cause, Fault},
     facts::Facts,
     privilege::{self, Needs},
+    reason::Reason,
     step::Undo,
     sys::file,
 };
@@ -355,7 +356,8 @@ fn impossible(program: &ProgramJob, job: &Job, facts: &Facts) -> Option<Fault> {
         return refuse(
             format!("{word} programs attach by perf, for which no capability of a user namespace counts"),
             "use raw_tp, tp_btf or fentry, attach = false to only pin it, or optional = true",
-        );
+        )
+        .map(|fault| fault.by(Reason::UserNamespace));
     }
     if job.xdp.iter().any(|xdp| xdp.program == program.name) && !facts.xdp_links() {
         return refuse(
@@ -367,7 +369,8 @@ fn impossible(program: &ProgramJob, job: &Job, facts: &Facts) -> Option<Fault> {
         return refuse(
             format!("a {word} program needs this kernel's BTF, and there is no /sys/kernel/btf/vmlinux"),
             "a kernel with CONFIG_DEBUG_INFO_BTF=y, or optional = true",
-        );
+        )
+        .map(|fault| fault.by(Reason::NoBtf));
     }
     None
 }

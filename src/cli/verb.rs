@@ -8,6 +8,8 @@ pub(super) enum Verb {
     Apply,
     Check,
     Status,
+    Diagnose,
+    Explain,
     Undo,
     Attach,
     Detach,
@@ -22,10 +24,12 @@ pub(super) enum Verb {
 }
 
 impl Verb {
-    pub(super) const ALL: [Self; 14] = [
+    pub(super) const ALL: [Self; 16] = [
         Self::Apply,
         Self::Check,
         Self::Status,
+        Self::Diagnose,
+        Self::Explain,
         Self::Undo,
         Self::Attach,
         Self::Detach,
@@ -44,6 +48,8 @@ impl Verb {
             Self::Apply => "apply",
             Self::Check => "check",
             Self::Status => "status",
+            Self::Diagnose => "diagnose",
+            Self::Explain => "explain",
             Self::Undo => "undo",
             Self::Attach => "attach",
             Self::Detach => "detach",
@@ -69,6 +75,7 @@ impl Verb {
             Self::Events => "kind",
             Self::Estimate => "cpus, kernel",
             Self::Inspect => "load",
+            Self::Diagnose | Self::Explain => "",
             Self::Undo | Self::Run | Self::Caps | Self::Render | Self::Profiles | Self::Help => "",
         }
     }
@@ -76,6 +83,7 @@ impl Verb {
     /// Whether a word may follow it.
     pub(super) const fn takes_operand(self) -> bool {
         !matches!(self, Self::Apply | Self::Check | Self::Status | Self::Undo | Self::Events | Self::Caps)
+            && !matches!(self, Self::Diagnose)
     }
 
     pub(super) fn parse(word: &str) -> Result<Self, Usage> {
@@ -86,6 +94,7 @@ impl Verb {
         let meant = match word {
             "verify" | "diff" => Some("check"),
             "load" | "start" | "up" => Some("apply"),
+            "why" | "doctor" | "troubleshoot" => Some("diagnose"),
             "exec" => Some("run"),
             "unload" | "stop" | "down" | "rollback" | "reset" => Some("undo"),
             _ => nearest(word, VERBS),
@@ -95,8 +104,7 @@ impl Verb {
 }
 
 /// All of them, as messages list them.
-pub(super) const VERBS: &str =
-    "apply, check, status, undo, attach, detach, events, run, caps, render, estimate, inspect, profiles, help";
+pub(super) const VERBS: &str = "apply, check, status, diagnose, explain, undo, attach, detach, events, run, caps, render, estimate, inspect, profiles, help";
 /// What every verb knows.
 pub(super) const GLOBAL_OPTIONS: &str = "config, boot, allow-untrusted, json, quiet, color, help, version";
 /// What only some know.
