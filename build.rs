@@ -1,8 +1,15 @@
-//! Packs the knowledge, and packs and hashes the eBPF objects that the binary carries. `make objects` has built them into `BPFBOOT_EBPF_DIR`.
+//! Packs the long texts, and packs and hashes the eBPF objects that the binary carries. `make objects` has built them
+//! into `BPFBOOT_EBPF_DIR`.
 
 use std::{env, error::Error, fs, path::Path};
 
 use sha2::{Digest, Sha256};
+
+/// As `Text` in src/texts.rs names them.
+const TEXTS: [&str; 3] = ["cli/help.txt", "knowledge.txt", "report/metrics.txt"];
+/// What only the verbs of a build machine read.
+const WORKBENCH: [&str; 6] =
+    ["bpf/since.txt", "render/systemd", "render/docker", "render/compose", "render/kubernetes", "render/oci"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let (from, to) = (env::var("BPFBOOT_EBPF_DIR")?, env::var("OUT_DIR")?);
@@ -14,8 +21,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         fs::write(Path::new(&to).join(format!("{name}.lz4")), lz4_flex::block::compress_prepend_size(&object))?;
         fs::write(Path::new(&to).join(format!("{name}.sha256")), Sha256::digest(&object))?;
     }
-    println!("cargo::rerun-if-changed=src/knowledge.txt");
-    let knowledge = fs::read("src/knowledge.txt")?;
-    fs::write(Path::new(&to).join("knowledge.lz4"), lz4_flex::block::compress_prepend_size(&knowledge))?;
+    let mut texts = Vec::new();
+    for name in
+        TEXTS.into_iter().chain(WORKBENCH.into_iter().filter(|_| env::var_os("CARGO_FEATURE_WORKBENCH").is_some()))
+    {
+        println!("cargo::rerun-if-changed=src/{name}");
+        texts.extend(fs::read(Path::new("src").join(name))?);
+        texts.push(0);
+    }
+    fs::write(Path::new(&to).join("texts.lz4"), lz4_flex::block::compress_prepend_size(&texts))?;
     Ok(())
 }

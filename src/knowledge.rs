@@ -1,9 +1,7 @@
-//! What there is to know, as text: a page each for every cause, reason, errno, capability and key that needs one. Packed
-//! by build.rs out of `knowledge.txt`, whose head says how it is written.
+//! What there is to know, as text: a page each for every cause, reason, errno, capability and key that needs one. They are
+//! in `knowledge.txt`, whose head says how it is written.
 
-use std::sync::OnceLock;
-
-use crate::reason::Reason;
+use crate::{reason::Reason, texts::Text};
 
 /// A page.
 #[derive(Clone, Copy, Debug)]
@@ -47,13 +45,7 @@ impl Page {
 
 /// Every page, in the order of the file.
 pub fn pages() -> impl Iterator<Item = Page> {
-    static TEXT: OnceLock<String> = OnceLock::new();
-    let text = TEXT.get_or_init(|| {
-        let packed = include_bytes!(concat!(env!("OUT_DIR"), "/knowledge.lz4"));
-        let bytes = lz4_flex::block::decompress_size_prepended(packed).unwrap_or_default();
-        String::from_utf8(bytes).unwrap_or_default()
-    });
-    text.split("\n# ").skip(1).filter_map(Page::parse)
+    Text::Knowledge.read().split("\n# ").skip(1).filter_map(Page::parse)
 }
 
 /// The page of a reason.

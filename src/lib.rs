@@ -26,6 +26,7 @@
 //! | `privilege`, `account`, `trust` | letting capabilities go; whom `run` becomes; whom to trust |
 //! | `seen` | what `status` saw, as data |
 //! | `event` | what the embedded objects write into their ring buffers; `ebpf/` includes it, too |
+//! | `reason`, `gate`, `knowledge`, `texts` | why something was refused, and by whom; what there is to know of it |
 //! | `report`, `logger`, `systemd`, `health` | what is said, where, and the exit codes |
 //! | `sys` | system calls; the only one with `unsafe` |
 
@@ -62,6 +63,7 @@ mod seen;
 mod step;
 mod sys;
 mod systemd;
+mod texts;
 mod trust;
 mod tune;
 mod verbs;

@@ -2,12 +2,9 @@
 //! include/uapi/linux/bpf.h, and forms of instructions.
 
 use super::walk::Form;
-use crate::facts::KernelVersion;
+use crate::{facts::KernelVersion, texts::Text};
 
-/// Lists of names in the order of their numbers; each line begins with the version.
-const TABLE: &str = include_str!("since.txt");
-
-/// The lists of [`TABLE`].
+/// The lists of since.txt: names in the order of their numbers, each line beginning with the version.
 #[derive(Clone, Copy, Debug)]
 pub enum List {
     /// `enum bpf_func_id`.
@@ -29,7 +26,7 @@ pub fn known(list: List, number: u32) -> Option<(&'static str, KernelVersion)> {
         List::Attachments => "attachments 0",
     };
     let mut next = u32::from(!matches!(list, List::Attachments));
-    let lines = TABLE.lines().skip_while(|line| *line != head).skip(1);
+    let lines = Text::Since.read().lines().skip_while(|line| *line != head).skip(1);
     for line in lines.take_while(|line| line.starts_with(|c: char| c.is_ascii_digit())) {
         let (version, names) = line.split_once(' ')?;
         for name in names.split(' ') {

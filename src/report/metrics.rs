@@ -1,7 +1,10 @@
 //! What `status` saw as a textfile for node_exporter: the text format of Prometheus, a family after the other.
 
 use super::people::put;
-use crate::seen::{Life, Link, Map, Program, Runs, Seen};
+use crate::{
+    seen::{Life, Link, Map, Program, Runs, Seen},
+    texts::Text,
+};
 
 /// The names of all families begin so.
 const PREFIX: &str = "bpfboot_";
@@ -72,7 +75,7 @@ impl Textfile<'_> {
     fn family(&mut self, name: &str, fill: &mut dyn FnMut(&mut Sample<'_>)) {
         let shown = name.replace("nanoseconds", "seconds");
         let head = |line: &'static str| line.strip_prefix(&*shown)?.strip_prefix(' ')?.split_once(' ');
-        let (kind, help) = include_str!("metrics.txt").lines().find_map(head).unwrap_or(("untyped", ""));
+        let (kind, help) = Text::Metrics.read().lines().find_map(head).unwrap_or(("untyped", ""));
         let (mut begun, out) = (false, &mut self.out);
         fill(&mut |labels, value| {
             if !begun {

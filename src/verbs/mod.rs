@@ -10,6 +10,7 @@ mod entrypoint;
 #[cfg(feature = "workbench")]
 mod estimate;
 mod events;
+#[cfg(feature = "workbench")]
 mod explain;
 #[cfg(feature = "workbench")]
 mod inspect;
@@ -77,16 +78,12 @@ fn health_of(command: &Command, options: &Options) -> Health {
         Command::Run { .. } => Health::Healthy,
         Command::Profiles { name } => profiles::profiles(name.as_deref()),
         Command::Diagnose => diagnose::diagnose(options),
-        Command::Explain { topic } => explain::explain(topic.as_deref(), options),
         Command::Undo => undo::undo(options),
         Command::Apply { dry_run } => with_config(options, |config| match dry_run {
             true => check::dry_run(config, options),
             false => apply::apply(config, options),
         }),
         Command::Caps => with_config(options, |config| capabilities::print(config, options)),
-        Command::Render { .. } | Command::Report { .. } | Command::Estimate { .. } | Command::Inspect { .. } => {
-            at_workbench(command, options)
-        }
         Command::Check { probe } => with_config(options, |config| check::check(config, options, *probe)),
         Command::Status(show) => with_config(options, |config| status::status(config, options, show)),
         Command::Events { kinds } => with_config(options, |config| events::events(config, options, kinds)),
@@ -104,13 +101,15 @@ fn health_of(command: &Command, options: &Options) -> Health {
         Command::Detach { interface, object, program } => {
             with_config(options, |config| detach::detach(config, options, interface, object.as_ref(), program.as_ref()))
         }
+        _ => at_workbench(command, options),
     }
 }
 
-/// The verbs of those who build an image. The image itself does without them.
+/// The verbs of a desk, where images are built and reports are read. A container's image does without them.
 #[cfg(feature = "workbench")]
 fn at_workbench(command: &Command, options: &Options) -> Health {
     match command {
+        Command::Explain { topic } => explain::explain(topic.as_deref(), options),
         Command::Render { format, command } => {
             with_config(options, |config| render::render(config, options, *format, command))
         }

@@ -16,10 +16,10 @@ use crate::{
     privilege,
     report::{quoted, say},
     step::{Action, Must, Phase, Step, Verdict},
+    texts::Text,
     tune::sysctl,
 };
 
-const KUBERNETES: &str = include_str!("../render/kubernetes");
 const POD: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: agent}\n";
 const DAEMON_SET: &str = "---\n# The same on every node.\napiVersion: apps/v1\nkind: DaemonSet\nmetadata: {name: agent}\n\
     spec:\n  selector: {matchLabels: {app: agent}}\n  template:\n    metadata: {labels: {app: agent}}\n";
@@ -42,13 +42,14 @@ pub fn render(config: &Config, options: &Options, format: Format, command: &[OsS
         Values::new(config, &facts, &needed, &plan, command)
     };
     say(&match format {
-        Format::Systemd => values().fill(include_str!("../render/systemd")),
-        Format::Docker => values().fill(include_str!("../render/docker")),
-        Format::Compose => values().fill(include_str!("../render/compose")),
-        Format::Oci => values().fill(include_str!("../render/oci")),
+        Format::Systemd => values().fill(Text::Systemd.read()),
+        Format::Docker => values().fill(Text::Docker.read()),
+        Format::Compose => values().fill(Text::Compose.read()),
+        Format::Oci => values().fill(Text::Oci.read()),
         Format::Kubernetes => {
             let values = values();
-            let (head, spec) = (values.fill("# bpfboot render kubernetes\n# @why@\n"), values.fill(KUBERNETES));
+            let (head, spec) =
+                (values.fill("# bpfboot render kubernetes\n# @why@\n"), values.fill(Text::Kubernetes.read()));
             let mut text = head + POD + &spec + DAEMON_SET;
             spec.lines().for_each(|line| text += &format!("    {line}\n"));
             text
