@@ -1,8 +1,9 @@
 //! Packs the long texts, and packs and hashes the eBPF objects that the binary carries. `make objects` has built them
 //! into `BPFBOOT_EBPF_DIR`.
 
-use std::{env, error::Error, fs, path::Path};
+use std::{env, error::Error, fs, io, path::Path};
 
+use lz4::block::CompressionMode;
 use sha2::{Digest, Sha256};
 
 /// As `Text` in src/texts.rs names them.
@@ -18,7 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let object = Path::new(&from).join(format!("{name}.bpf.o"));
         println!("cargo::rerun-if-changed={}", object.display());
         let object = fs::read(&object).map_err(|error| format!("{}: {error}; make objects", object.display()))?;
-        fs::write(Path::new(&to).join(format!("{name}.lz4")), lz4_flex::block::compress_prepend_size(&object))?;
+        fs::write(Path::new(&to).join(format!("{name}.lz4")), pack(&object)?)?;
         fs::write(Path::new(&to).join(format!("{name}.sha256")), Sha256::digest(&object))?;
     }
     let mut texts = Vec::new();
@@ -29,6 +30,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         texts.extend(fs::read(Path::new("src").join(name))?);
         texts.push(0);
     }
-    fs::write(Path::new(&to).join("texts.lz4"), lz4_flex::block::compress_prepend_size(&texts))?;
+    fs::write(Path::new(&to).join("texts.lz4"), pack(&texts)?)?;
     Ok(())
+}
+
+/// A block of LZ4 behind its length unpacked, made as small as it gets.
+fn pack(bytes: &[u8]) -> io::Result<Vec<u8>> {
+    lz4::block::compress(bytes, Some(CompressionMode::HIGHCOMPRESSION(12)), true)
 }

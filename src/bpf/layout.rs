@@ -158,7 +158,7 @@ pub fn type_word(map_type: u32) -> String {
         |_| format!("type {map_type}"),
         |kind| {
             let name = format!("{kind:?}");
-            name.trim_start_matches("BPF_MAP_TYPE_").trim_end_matches("_DEPRECATED").to_lowercase()
+            name.trim_start_matches("BPF_MAP_TYPE_").trim_end_matches("_DEPRECATED").to_ascii_lowercase()
         },
     )
 }

@@ -280,7 +280,7 @@ pub fn identity_of(path: &Path) -> Result<(OwnedFd, MapIdentity), Fault> {
         Some(is) => {
             return Err(Fault::new(
                 Cause::Pin,
-                format!("{} is a {}, not a map", path.display(), format!("{is:?}").to_lowercase()),
+                format!("{} is a {}, not a map", path.display(), format!("{is:?}").to_ascii_lowercase()),
             )
             .mend(format!("rm {}", path.display())));
         }

@@ -158,7 +158,7 @@ fn open(path: &Path, kind: Pinned) -> Result<OwnedFd, String> {
     })?;
     match bpf::kind_of(fd.as_fd()) {
         // Without /proc the kinds cannot be told apart; the identity below still has to match.
-        Some(is) if is != kind => Err(format!("it is a {is:?}, not a {kind:?}").to_lowercase()),
+        Some(is) if is != kind => Err(format!("it is a {is:?}, not a {kind:?}").to_ascii_lowercase()),
         _ => Ok(fd),
     }
 }

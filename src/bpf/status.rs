@@ -95,7 +95,7 @@ impl Place<'_> {
         match look::fdinfo(fd.as_fd()) {
             Ok(info) if info.kind == Some(wanted) => Ok((fd, info.memory)),
             Ok(info) => {
-                let is = info.kind.map_or_else(|| "other thing".into(), |is| format!("{is:?}").to_lowercase());
+                let is = info.kind.map_or_else(|| "other thing".into(), |is| format!("{is:?}").to_ascii_lowercase());
                 Err(lost(Life::Replaced, format!("a {is} is pinned there")))
             }
             // Without /proc the kinds cannot be told apart; the identity still has to match.
@@ -209,6 +209,6 @@ fn unasked(name: &PinName, id: u32, error: &std::io::Error) -> Thing {
 fn program_word(kind: u32) -> String {
     T::try_from(kind).map_or_else(
         |_| format!("type {kind}"),
-        |kind| format!("{kind:?}").trim_start_matches("BPF_PROG_TYPE_").to_lowercase(),
+        |kind| format!("{kind:?}").trim_start_matches("BPF_PROG_TYPE_").to_ascii_lowercase(),
     )
 }

@@ -57,7 +57,7 @@ fn blank(text: &str, at: usize) -> String {
 /// Whether a line looks like the beginning of a statement, and not like the inside of an array.
 fn begins(line: &str) -> bool {
     let line = line.trim_start();
-    line.starts_with(|c: char| c.is_alphabetic() || c == '_')
+    line.starts_with(|c: char| c.is_ascii_alphabetic() || !c.is_ascii() || c == '_')
         || (line.starts_with(|c: char| c.is_ascii_digit() || "-\"'=/".contains(c)) && line.contains('='))
         || header(line)
 }
