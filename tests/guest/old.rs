@@ -99,12 +99,13 @@ fn a_paranoid_kernel_is_named_and_no_capability_is() {
         let was = s.sysctl(key);
         s.set_sysctl(key, "3");
         let object = object("ways");
-        let config = format!("[mounts]\ntracefs = true\n[object.ways]\npath = \"{object}\"\nprograms.by_tracepoint = {{}}\n");
+        let config =
+            format!("[mounts]\ntracefs = true\n[object.ways]\npath = \"{object}\"\nprograms.by_tracepoint = {{}}\n");
         let path = s.config("paranoid.toml", &config);
         mount_fs("tracefs", "/sys/kernel/tracing", "");
-        let mut command = Command::new("setpriv");
-        command.args(["--bounding-set=-sys_admin"]).arg(binary()).args(["--json", "-c"]).arg(path).arg("apply");
-        let report = Report::of(run(&mut command));
+        // This thread, and what it starts, may no longer.
+        caps::drop(None, CapSet::Bounding, Capability::CAP_SYS_ADMIN).unwrap();
+        let report = s.json(&["-c", path.to_str().unwrap(), "apply"]);
         s.set_sysctl(key, &was);
         let report = report.exits(1);
         let fault = &report.steps().iter().find(|step| step["fault"].is_object()).unwrap()["fault"];
@@ -113,7 +114,11 @@ fn a_paranoid_kernel_is_named_and_no_capability_is() {
             assert_eq!(fault["cause"], "kernel", "{fault}");
             return;
         }
-        assert_eq!((fault["cause"].as_str(), fault["reason"].as_str()), (Some("privilege"), Some("paranoid")), "{fault}");
+        assert_eq!(
+            (fault["cause"].as_str(), fault["reason"].as_str()),
+            (Some("privilege"), Some("paranoid")),
+            "{fault}"
+        );
     });
 }
 
