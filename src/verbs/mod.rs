@@ -10,6 +10,7 @@ mod entrypoint;
 #[cfg(feature = "workbench")]
 mod estimate;
 mod events;
+#[cfg(feature = "workbench")]
 mod explain;
 #[cfg(feature = "workbench")]
 mod inspect;
@@ -75,7 +76,7 @@ fn health_of(command: &Command, options: &Options) -> Health {
         Command::Run { .. } => Health::Healthy,
         Command::Profiles { name } => profiles::profiles(name.as_deref()),
         Command::Diagnose => diagnose::diagnose(options),
-        Command::Explain { topic } => explain::explain(topic.as_deref(), options),
+        Command::Explain { .. } => at_workbench(command, options),
         Command::Undo => undo::undo(options),
         Command::Apply { dry_run } => with_config(options, |config| match dry_run {
             true => check::dry_run(config, options),
@@ -107,6 +108,7 @@ fn health_of(command: &Command, options: &Options) -> Health {
 #[cfg(feature = "workbench")]
 fn at_workbench(command: &Command, options: &Options) -> Health {
     match command {
+        Command::Explain { topic } => explain::explain(topic.as_deref(), options),
         Command::Render { format, command } => {
             with_config(options, |config| render::render(config, options, *format, command))
         }
