@@ -8,6 +8,7 @@ pub(super) enum Verb {
     Apply,
     Check,
     Status,
+    Report,
     Diagnose,
     Explain,
     Undo,
@@ -24,10 +25,11 @@ pub(super) enum Verb {
 }
 
 impl Verb {
-    pub(super) const ALL: [Self; 16] = [
+    pub(super) const ALL: [Self; 17] = [
         Self::Apply,
         Self::Check,
         Self::Status,
+        Self::Report,
         Self::Diagnose,
         Self::Explain,
         Self::Undo,
@@ -50,6 +52,7 @@ impl Verb {
             Self::Status => "status",
             Self::Diagnose => "diagnose",
             Self::Explain => "explain",
+            Self::Report => "report",
             Self::Undo => "undo",
             Self::Attach => "attach",
             Self::Detach => "detach",
@@ -76,6 +79,7 @@ impl Verb {
             Self::Estimate => "cpus, kernel",
             Self::Inspect => "load",
             Self::Diagnose | Self::Explain => "",
+            Self::Report => "svg",
             Self::Undo | Self::Run | Self::Caps | Self::Render | Self::Profiles | Self::Help => "",
         }
     }
@@ -104,8 +108,8 @@ impl Verb {
 }
 
 /// All of them, as messages list them.
-pub(super) const VERBS: &str = "apply, check, status, diagnose, explain, undo, attach, detach, events, run, caps, render, estimate, inspect, profiles, help";
+pub(super) const VERBS: &str = "apply, check, status, report, diagnose, explain, undo, attach, detach, events, run, caps, render, estimate, inspect, profiles, help";
 /// What every verb knows.
 pub(super) const GLOBAL_OPTIONS: &str = "config, boot, allow-untrusted, json, quiet, color, help, version";
 /// What only some know.
-pub(super) const OWN_OPTIONS: &str = "dry-run, configured, count, cpus, kernel, kind, load, mode, object, probe, program, prometheus, sample, wait, watch";
+pub(super) const OWN_OPTIONS: &str = "dry-run, configured, count, cpus, kernel, kind, load, mode, object, probe, program, prometheus, sample, svg, wait, watch";
