@@ -22,16 +22,27 @@ fn main() -> Result<(), Box<dyn Error>> {
         fs::write(Path::new(&to).join(format!("{name}.lz4")), pack(&object)?)?;
         fs::write(Path::new(&to).join(format!("{name}.sha256")), Sha256::digest(&object))?;
     }
+    let workbench = env::var_os("CARGO_FEATURE_WORKBENCH").is_some();
     let mut texts = Vec::new();
-    for name in
-        TEXTS.into_iter().chain(WORKBENCH.into_iter().filter(|_| env::var_os("CARGO_FEATURE_WORKBENCH").is_some()))
-    {
+    for name in TEXTS.into_iter().chain(WORKBENCH.into_iter().filter(|_| workbench)) {
         println!("cargo::rerun-if-changed=src/{name}");
-        texts.extend(fs::read(Path::new("src").join(name))?);
-        texts.push(0);
+        let mut text = fs::read_to_string(Path::new("src").join(name))?;
+        if !workbench && name == "knowledge.txt" {
+            // Without the verb that prints them, only who refuses and what mends a fault is asked for.
+            text = text.split("\n# ").filter(|page| page.starts_with("reason ")).map(short).collect();
+        }
+        texts.extend(text.bytes().chain([0]));
     }
     fs::write(Path::new(&to).join("texts.lz4"), pack(&texts)?)?;
     Ok(())
+}
+
+/// A page without its text.
+fn short(page: &str) -> String {
+    let mut lines = page.lines();
+    let (head, who) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
+    let mend = lines.rfind(|line| line.starts_with("mend: ")).unwrap_or_default();
+    format!("\n# {head}\n{who}\n.\n{mend}\n")
 }
 
 /// A block of LZ4 behind its length unpacked, made as small as it gets.

@@ -5,7 +5,6 @@ mod attach;
 mod capabilities;
 mod check;
 mod detach;
-#[cfg(feature = "workbench")]
 mod diagnose;
 mod entrypoint;
 #[cfg(feature = "workbench")]
@@ -78,6 +77,7 @@ fn health_of(command: &Command, options: &Options) -> Health {
         // Has an end of its own.
         Command::Run { .. } => Health::Healthy,
         Command::Profiles { name } => profiles::profiles(name.as_deref()),
+        Command::Diagnose => diagnose::diagnose(options),
         Command::Undo => undo::undo(options),
         Command::Apply { dry_run } => with_config(options, |config| match dry_run {
             true => check::dry_run(config, options),
@@ -109,7 +109,6 @@ fn health_of(command: &Command, options: &Options) -> Health {
 #[cfg(feature = "workbench")]
 fn at_workbench(command: &Command, options: &Options) -> Health {
     match command {
-        Command::Diagnose => diagnose::diagnose(options),
         Command::Explain { topic } => explain::explain(topic.as_deref(), options),
         Command::Render { format, command } => {
             with_config(options, |config| render::render(config, options, *format, command))

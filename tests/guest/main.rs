@@ -29,6 +29,7 @@ mod status;
 mod trace;
 mod tune;
 mod wire;
+mod wrong;
 
 use nix::sched::CloneFlags;
 
