@@ -15,6 +15,7 @@
 //! | `cli`, `config` | what was asked for; the only ones that read arguments and TOML |
 //! | `boot` | what this boot asks for: the kernel's command line, a credential |
 //! | `facts` | the machine, looked at once |
+//! | `target`, `options` | another kernel than the running one, and what things take of a kernel |
 //! | `profiles` | sets of sysctls, each key with its reason |
 //! | `plan`, `step` | what to do, as data |
 //! | `act`, `tune` | how a tuning step is looked at, done and put back |
@@ -47,6 +48,7 @@ mod journal;
 mod lock;
 mod logger;
 mod needed;
+mod options;
 mod plan;
 mod privilege;
 mod profiles;
@@ -54,6 +56,7 @@ mod report;
 mod step;
 mod sys;
 mod systemd;
+mod target;
 mod trust;
 mod tune;
 mod verbs;

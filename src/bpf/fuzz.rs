@@ -19,6 +19,7 @@ use super::{
 use crate::{
     config::{Data, MapWish, ObjectSource, ObjectWish, OnMismatch, Table},
     error::Fault,
+    facts::KernelVersion,
     sys::process::End,
 };
 use sha2::{Digest, Sha256};
@@ -58,7 +59,7 @@ fn kernel() -> &'static KernelBtf<'static> {
 /// All that the child does with it before it asks the kernel for anything.
 pub fn child(job: &Job) -> Result<(), Fault> {
     let mut object = open::read(job)?;
-    open::type_info(&mut object)?;
+    open::type_info(&mut object, KernelVersion::running())?;
     open::relocate_types(job, &mut object, kernel())?;
     let maps: Vec<_> = std::mem::take(&mut object.maps).into_iter().collect();
     for (name, map) in &maps {
@@ -66,7 +67,8 @@ pub fn child(job: &Job) -> Result<(), Fault> {
         let wanted = Layout::wanted(map, &wish, MACHINE);
         let _ = fate(wanted, Layout::of(map), OnMismatch::Keep, name);
     }
-    open::relocate(&mut object, maps.iter().zip(100..).map(|((name, map), fd)| (name.as_str(), fd, map)))?;
+    let places = maps.iter().zip(100..).map(|((name, map), fd)| (name.as_str(), fd, map));
+    open::relocate(&mut object, places, KernelVersion::running())?;
     for program in &job.programs {
         let _ = load::look_up(&object, program);
     }

@@ -5,6 +5,7 @@
 //! bytes     shape  wish+shape  what is there                builds the next generation in `stage`     the flip
 //! ```
 
+mod against;
 mod attach;
 mod btf;
 mod child;
@@ -16,6 +17,7 @@ mod elf;
 mod entries;
 mod fault;
 mod finish;
+mod foresee;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod generation;
@@ -43,6 +45,7 @@ mod walk;
 mod wire;
 
 pub use commit::{Committed, commit, retire};
+pub use foresee::Prospect;
 pub use generation::open_live;
 pub use job::XdpJob;
 pub use kind::Kind;

@@ -17,6 +17,7 @@ use aya_obj::{
 use object::Endianness;
 
 use super::{
+    against::{needs_types, relocate_against, resolve},
     crew, entries,
     fault::{of_btf, of_new_map, of_parse, of_relocation},
     job::Job,
@@ -94,7 +95,8 @@ const MAPS_EACH: usize = 4;
 /// What [`of_parse`], [`of_relocation`], [`fate`] and [`entries`] say.
 pub fn open(job: &Job, store: &Store, machine: Machine, kernel_btf: &KernelBtf<'_>) -> Result<Opened, Fault> {
     let mut object = read(job)?;
-    let btf = type_info(&mut object)?.and_then(|btf| load_btf(&btf, kernel_btf.outside.token()).ok());
+    let kernel = KernelVersion::running();
+    let btf = type_info(&mut object, kernel)?.and_then(|btf| load_btf(&btf, kernel_btf.outside.token()).ok());
     relocate_types(job, &mut object, kernel_btf)?;
     let mut defined: Vec<(String, aya_obj::Map)> = mem::take(&mut object.maps).into_iter().collect();
     // Maps of maps last: the kernel wants to see a map like the ones they will hold. The largest first, since nobody is to
@@ -115,6 +117,7 @@ pub fn open(job: &Job, store: &Store, machine: Machine, kernel_btf: &KernelBtf<'
     relocate(
         &mut object,
         defined.iter().zip(&maps).map(|((name, map), made)| (name.as_str(), made.fd.as_raw_fd(), map)),
+        kernel,
     )?;
     maps.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(Opened { object, btf, maps, loaded: Table::default() })
@@ -144,13 +147,14 @@ pub(super) fn read(job: &Job) -> Result<Object, Fault> {
 pub(super) fn relocate<'a>(
     object: &mut Object,
     places: impl Iterator<Item = (&'a str, RawFd, &'a aya_obj::Map)>,
+    kernel: KernelVersion,
 ) -> Result<(), Fault> {
     let text: HashSet<usize> = object.functions.keys().map(|(section, _)| *section).collect();
     object.relocate_maps(places, &text).map_err(|error| of_relocation(&error))?;
     object.relocate_externs().map_err(|error| of_relocation(&error))?;
     object.relocate_calls(&text).map_err(|error| of_relocation(&error))?;
     // bpf_probe_read_kernel() is of 5.5 (6ae08ae3dea2); before, there was one helper for both address spaces.
-    object.sanitize_functions(|| KernelVersion::running() >= (KernelVersion { major: 5, minor: 5 }));
+    object.sanitize_functions(|| kernel >= (KernelVersion { major: 5, minor: 5 }));
     Ok(())
 }
 
@@ -166,13 +170,12 @@ fn is_map_of_maps(map: &aya_obj::Map) -> bool {
         .any(|kind| *kind as u32 == map.map_type())
 }
 
-/// The object's BTF, without the kinds this kernel is too old for. Where the kernel refuses it all the same, the programs
+/// The object's BTF, without the kinds that `kernel` is too old for. Where the kernel refuses it all the same, the programs
 /// load without it: it only names their functions and lines.
 ///
 /// # Errors
 /// What [`of_btf`] says.
-pub(super) fn type_info(object: &mut Object) -> Result<Option<Vec<u8>>, Fault> {
-    let kernel = KernelVersion::running();
+pub(super) fn type_info(object: &mut Object, kernel: KernelVersion) -> Result<Option<Vec<u8>>, Fault> {
     let since = |major, minor| kernel >= KernelVersion { major, minor };
     let supported = |feature| match feature {
         BtfFeature::Func => since(5, 0),
@@ -190,25 +193,15 @@ pub(super) fn type_info(object: &mut Object) -> Result<Option<Vec<u8>>, Fault> {
 
 /// CO-RE: accesses to kernel types and symbols become those of the target kernel.
 pub(super) fn relocate_types(job: &Job, object: &mut Object, kernel_btf: &KernelBtf<'_>) -> Result<(), Fault> {
-    if !object.has_btf_relocations() && !object.has_typed_ksyms() {
-        return object.resolve_externs(None).map_err(|error| of_relocation(&error));
+    if !needs_types(object) {
+        return resolve(object, None);
     }
     let own = job.btf.as_ref().map(|btf| read_btf(&btf.path, kernel_btf.outside)).transpose()?;
     let target = match &own {
         Some(btf) => Ok(btf),
         None => kernel_btf.get(),
     };
-    match target {
-        Ok(btf) => {
-            object.relocate_btf(btf).map_err(|error| of_relocation(&error))?;
-            object.resolve_externs(Some(btf)).map_err(|error| of_relocation(&error))
-        }
-        // Weak symbols may stay unresolved; nothing else may.
-        Err(_) if !object.has_btf_relocations() && !object.has_strong_typed_ksyms() => {
-            object.resolve_externs(None).map_err(|error| of_relocation(&error))
-        }
-        Err(fault) => Err(fault),
-    }
+    relocate_against(object, target)
 }
 
 /// One map in the stage: taken over from the live generation where the policy says so, or new.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{
     choice::Refused,
     delegate::{self, Delegation},
+    foresee::{Kernel, Prospect},
     generation::exists,
     job::{Job, ProgramJob, XdpJob},
     kind::{self, Kind},
@@ -101,16 +102,26 @@ impl BpfPlan {
     pub fn new(config: &Config, facts: &Facts, allow_untrusted: bool) -> Self {
         let store = Store::new(&config.bpf.root);
         let (mut objects, mut broken) = (Vec::new(), Vec::new());
+        let kernel = facts.target().map(Kernel::new);
         for wish in config.objects.values() {
             let read = source::read(&wish.source, allow_untrusted).and_then(|bytes| {
                 let btf = wish.btf.as_deref().map(|path| source::open_btf(path, allow_untrusted)).transpose()?;
                 Ok((bytes, btf))
             });
             let unread = read.is_err();
-            match read.and_then(|(bytes, btf)| Job::new(wish, bytes, btf)) {
+            let job = read.and_then(|(bytes, btf)| match facts.target() {
+                None => Job::new(wish, bytes, btf),
+                target => Job::on(target, wish, bytes, btf),
+            });
+            match job {
                 Ok(mut job) => {
                     refuse_known(&mut job, facts);
-                    objects.push(ObjectPlan { found: proof::look(&store, &job), job });
+                    if let Some(kernel) = &kernel {
+                        job.outlook = Some(kernel.foresee(&job));
+                        refuse_known(&mut job, facts);
+                    }
+                    let found = if kernel.is_some() { proof::unseen(&job) } else { proof::look(&store, &job) };
+                    objects.push(ObjectPlan { found, job });
                 }
                 Err(fault) => broken.push(Broken {
                     name: wish.name.clone(),
@@ -122,6 +133,7 @@ impl BpfPlan {
         }
         let live = store.live();
         let (mut present, unread) = match live.objects() {
+            _ if kernel.is_some() => (Vec::new(), None),
             Ok(objects) => (objects, None),
             Err(fault) => (Vec::new(), Some(fault)),
         };
@@ -142,7 +154,8 @@ impl BpfPlan {
             let mut needed = object.wanted().filter(|program| !program.optional);
             object.job.optional
                 && matches!(object.found.how, How::Load(_))
-                && needed.any(|program| impossible(program, &object.job, facts).is_some())
+                && (object.job.outlook.as_ref().is_some_and(|outlook| outlook.object.is_some())
+                    || needed.any(|program| impossible(program, &object.job, facts).is_some()))
         };
         let (aside, rest) = std::mem::take(&mut self.objects).into_iter().partition(in_vain);
         self.objects = rest;
@@ -253,6 +266,7 @@ impl BpfPlan {
             })
             .collect();
         let pins = match self.store.exists() {
+            _ if facts.target().is_some() => None,
             Ok(true) => self.store.trusted().err().or(self.unread.clone()),
             Ok(false) => None,
             Err(fault) => Some(fault),
@@ -263,6 +277,9 @@ impl BpfPlan {
         }
         for object in self.loads() {
             let job = &object.job;
+            if let Some(fault) = job.outlook.as_ref().and_then(|outlook| outlook.object.clone()) {
+                blocked.push(Blocked { id: format!("object {}", job.name), optional: job.optional, fault });
+            }
             for program in object.wanted() {
                 if let Some(fault) = impossible(program, job, facts) {
                     let instead = program.note(&job.refused, String::new());
@@ -289,7 +306,7 @@ impl BpfPlan {
     }
 
     fn unprivileged(&self, facts: &Facts) -> Option<Blocked> {
-        let object = self.loads().next()?;
+        let object = self.loads().next().filter(|_| facts.target().is_none())?;
         let fault = match privilege::suffices(self.needs(facts)) {
             Err(fault) => fault.about("loading needs more than this process holds"),
             Ok(()) if facts.initial_userns => return None,
@@ -351,9 +368,15 @@ fn impossible(program: &ProgramJob, job: &Job, facts: &Facts) -> Option<Fault> {
     }
     if kind.needs_kernel_btf() && !facts.btf {
         return refuse(
-            format!("a {word} program needs this kernel's BTF, and there is no /sys/kernel/btf/vmlinux"),
+            match facts.target() {
+                None => format!("a {word} program needs this kernel's BTF, and there is no /sys/kernel/btf/vmlinux"),
+                Some(_) => format!("a {word} program needs the kernel's BTF, and CONFIG_DEBUG_INFO_BTF is not set"),
+            },
             "a kernel with CONFIG_DEBUG_INFO_BTF=y, or optional = true",
         );
     }
-    None
+    match job.outlook.as_ref()?.of(&program.name)? {
+        Prospect::Fails(fault) => Some(fault.clone()),
+        Prospect::Loads(_) | Prospect::Unknown(_) => None,
+    }
 }

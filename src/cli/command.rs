@@ -1,6 +1,6 @@
 //! What to do: a verb with all that belongs to it.
 
-use std::{ffi::OsString, time::Duration};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use super::Format;
 use crate::{
@@ -62,6 +62,15 @@ pub enum Command {
         format: Format,
         /// What `run` is to start there.
         command: Vec<OsString>,
+    },
+    /// Judge the configuration for another kernel.
+    Preflight {
+        /// That kernel's configuration.
+        kernel_config: PathBuf,
+        /// Its BTF.
+        btf: Option<PathBuf>,
+        /// Its release, where the configuration does not tell.
+        release: Option<String>,
     },
     /// List the profiles, or the keys of one.
     Profiles {

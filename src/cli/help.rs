@@ -28,6 +28,7 @@ verbs:
   run -- COMMAND      apply, let go of every privilege, and become COMMAND
   caps                the capabilities that this configuration needs, and why
   render FORMAT       the same as a unit, a container, a pod, or plain settings
+  preflight           will this work on another kernel, which does not run here?
   profiles [NAME]     list the built-in sets of settings, or one of them
   help VERB           more about a verb
 
@@ -91,6 +92,7 @@ pub(super) fn on(verb: Verb) -> String {
         Verb::Run => RUN,
         Verb::Caps => CAPS,
         Verb::Render => RENDER,
+        Verb::Preflight => PREFLIGHT,
         Verb::Profiles => PROFILES,
         Verb::Help => return general(),
     };
@@ -198,6 +200,23 @@ Prints the configuration as a file for somebody else, with the capabilities that
   oci          the config.json of a bundle
   sysctl.d     the settings, for hosts that want files instead
   limits       the limits, for limits.d
+";
+
+const PREFLIGHT: &str = "\
+usage: bpfboot preflight --kernel-config FILE [--btf FILE] [--release X.Y]
+
+Says whether the configuration and its objects would work on another kernel, for
+those who build images: needs no root, and looks at nothing of the kernel that
+runs here. Each step, map, program and link would be done, is impossible, with
+the mend, or cannot be known.
+
+      --kernel-config FILE   that kernel's configuration, as in /boot/config-*
+      --btf FILE             its types: /sys/kernel/btf/vmlinux, copied; what
+                             needs them is not known otherwise
+      --release X.Y          its version, where FILE does not begin with it
+
+exit codes: 0 it works, 1 it would fail, 2 bad input, 3 it works but for optional
+items, or something cannot be known
 ";
 
 const PROFILES: &str = "\

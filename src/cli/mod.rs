@@ -83,6 +83,9 @@ struct Words {
     program: Option<PinName>,
     wait: Option<Duration>,
     kinds: Vec<Kind>,
+    kernel_config: Option<PathBuf>,
+    btf: Option<PathBuf>,
+    release: Option<String>,
     help: bool,
     version: bool,
 }
@@ -131,6 +134,9 @@ fn read(mut parser: Parser, words: &mut Words, options: &mut Options) -> Result<
             "mode" => words.mode = Some(choice(&mut parser, "--mode", &MODES)?),
             "object" => words.object = Some(typed(parser.value()?, "--object")?),
             "program" => words.program = Some(typed(parser.value()?, "--program")?),
+            "kernel-config" => words.kernel_config = Some(parser.value()?.into()),
+            "btf" => words.btf = Some(parser.value()?.into()),
+            "release" => words.release = Some(typed(parser.value()?, "--release")?),
             "wait" => words.wait = Some(typed::<Wait>(parser.value()?, "--wait")?.0),
             _ => {}
         }
@@ -198,6 +204,14 @@ impl Words {
             Verb::Render => {
                 let format = self.operand.unwrap_or_default().display().to_string();
                 Command::Render { format: one_of(&format, "render", &FORMATS)?, command: self.arguments }
+            }
+            Verb::Preflight => {
+                let missing = "preflight needs --kernel-config FILE, such as /boot/config-RELEASE";
+                Command::Preflight {
+                    kernel_config: self.kernel_config.ok_or_else(|| Usage::new(missing))?,
+                    btf: self.btf,
+                    release: self.release,
+                }
             }
             Verb::Profiles => {
                 Command::Profiles { name: self.operand.map(|name| typed(name, "the profile")).transpose()? }

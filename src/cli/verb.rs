@@ -14,12 +14,13 @@ pub(super) enum Verb {
     Run,
     Caps,
     Render,
+    Preflight,
     Profiles,
     Help,
 }
 
 impl Verb {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::Apply,
         Self::Check,
         Self::Undo,
@@ -29,6 +30,7 @@ impl Verb {
         Self::Run,
         Self::Caps,
         Self::Render,
+        Self::Preflight,
         Self::Profiles,
         Self::Help,
     ];
@@ -44,6 +46,7 @@ impl Verb {
             Self::Run => "run",
             Self::Caps => "caps",
             Self::Render => "render",
+            Self::Preflight => "preflight",
             Self::Profiles => "profiles",
             Self::Help => "help",
         }
@@ -56,6 +59,7 @@ impl Verb {
             Self::Attach => "configured, mode, object, program, wait",
             Self::Detach => "object, program",
             Self::Events => "kind",
+            Self::Preflight => "kernel-config, btf, release",
             Self::Check | Self::Undo | Self::Run | Self::Caps | Self::Render | Self::Profiles | Self::Help => "",
         }
     }
@@ -77,8 +81,8 @@ impl Verb {
 }
 
 /// All of them, as messages list them.
-pub(super) const VERBS: &str = "apply, check, undo, attach, detach, events, run, caps, render, profiles, help";
+pub(super) const VERBS: &str = "apply, check, undo, attach, detach, events, run, caps, render, preflight, profiles, help";
 /// What every verb knows.
 pub(super) const GLOBAL_OPTIONS: &str = "config, boot, allow-untrusted, json, quiet, color, help, version";
 /// What only some know.
-pub(super) const OWN_OPTIONS: &str = "dry-run, configured, kind, mode, object, program, wait";
+pub(super) const OWN_OPTIONS: &str = "dry-run, configured, kind, mode, object, program, wait, kernel-config, btf, release";

@@ -8,6 +8,8 @@ mod detach;
 mod entrypoint;
 mod events;
 mod objects;
+#[cfg(feature = "workbench")]
+mod preflight;
 mod profiles;
 #[cfg(feature = "workbench")]
 mod render;
@@ -71,7 +73,7 @@ fn health_of(command: &Command, options: &Options) -> Health {
             false => apply::apply(config, options),
         }),
         Command::Caps => with_config(options, |config| capabilities::print(config, options)),
-        Command::Render { .. } => at_workbench(command, options),
+        Command::Render { .. } | Command::Preflight { .. } => at_workbench(command, options),
         Command::Check => with_config(options, |config| check::check(config, options)),
         Command::Events { kinds } => with_config(options, |config| events::events(config, options, kinds)),
         Command::Attach { interface, mode, object, program, wait, configured } => {
@@ -98,6 +100,9 @@ fn at_workbench(command: &Command, options: &Options) -> Health {
         Command::Render { format, command } => {
             with_config(options, |config| render::render(config, options, *format, command))
         }
+        Command::Preflight { kernel_config, btf, release } => with_config(options, |config| {
+            preflight::preflight(config, options, kernel_config, btf.as_deref(), release.as_deref())
+        }),
         _ => Health::BadInput,
     }
 }

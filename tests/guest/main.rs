@@ -22,6 +22,7 @@ mod edge;
 mod kernels;
 mod lockdown;
 mod old;
+mod preflight;
 mod report;
 mod run;
 mod trace;
