@@ -3,19 +3,19 @@
 
 _bpfboot() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} verb='' list='' one i
-    local verbs='apply check undo attach detach events run caps render profiles help'
+    local verbs='apply check undo attach detach events run caps render preflight profiles help'
 
     # The first bare word is the verb. The word after an option may be that option's value.
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i - 1]} in
-            -c | --config | --color | --kind | --mode | --object | --program | --wait) continue ;;
+            -c | --config | --color | --kind | --mode | --object | --program | --wait | --kernel-config | --btf | --release) continue ;;
         esac
         one=${COMP_WORDS[i]}
         [[ $one == -* ]] || { verb=$one && break; }
     done
 
     case $before in
-        -c | --config)
+        -c | --config | --kernel-config | --btf)
             compopt -o filenames 2>/dev/null
             mapfile -t COMPREPLY < <(compgen -f -- "$word")
             return
@@ -23,7 +23,7 @@ _bpfboot() {
         --color) list='auto always never' ;;
         --kind) list='open exec exit read http dns tls' ;;
         --mode) list='native generic any offload' ;;
-        --object | --program | --wait) ;;
+        --object | --program | --wait | --release) ;;
         *)
             case $word in
                 -*)
@@ -33,6 +33,7 @@ _bpfboot() {
                         attach) list+=' --configured --mode --object --program --wait' ;;
                         detach) list+=' --object --program' ;;
                         events) list+=' --kind' ;;
+                        preflight) list+=' --kernel-config --btf --release' ;;
                     esac
                     ;;
                 *)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # fish completion for bpfboot
 
-set --local verbs apply check undo attach detach events run caps render profiles help
+set --local verbs apply check undo attach detach events run caps render preflight profiles help
 set --local none "not __fish_seen_subcommand_from $verbs"
 
 complete -c bpfboot -f
@@ -23,6 +23,7 @@ complete -c bpfboot -n $none -a events -d 'Follow what the embedded programs tel
 complete -c bpfboot -n $none -a run -d 'Apply, let go of every privilege, and become a command'
 complete -c bpfboot -n $none -a caps -d 'The capabilities that this configuration needs, and why'
 complete -c bpfboot -n $none -a render -d 'The same as a unit, a container, a pod, or plain settings'
+complete -c bpfboot -n $none -a preflight -d 'Will this work on another kernel, which does not run here?'
 complete -c bpfboot -n $none -a profiles -d 'List the built-in sets of settings, or one of them'
 complete -c bpfboot -n $none -a help -d 'More about a verb'
 
@@ -37,6 +38,10 @@ complete -c bpfboot -n $either -l program -x -d 'Only this program'
 complete -c bpfboot -n $attach -l wait -x -d 'How long to wait for the interface'
 set --local kinds 'open exec exit read http dns tls'
 complete -c bpfboot -n '__fish_seen_subcommand_from events' -l kind -x -a $kinds -d 'Only this kind of event'
+set --local preflight '__fish_seen_subcommand_from preflight'
+complete -c bpfboot -n $preflight -l kernel-config -r -F -d 'The configuration of that kernel'
+complete -c bpfboot -n $preflight -l btf -r -F -d 'Its /sys/kernel/btf/vmlinux'
+complete -c bpfboot -n $preflight -l release -x -d 'Its version'
 complete -c bpfboot -n '__fish_seen_subcommand_from run' -x -a '(__fish_complete_subcommand)'
 complete -c bpfboot -n '__fish_seen_subcommand_from render' -a 'systemd docker compose kubernetes oci sysctl.d limits'
 complete -c bpfboot -n '__fish_seen_subcommand_from profiles' -a 'core network tracing guide'

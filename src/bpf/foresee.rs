@@ -211,28 +211,52 @@ impl<'a> Kernel<'a> {
         Ok(note)
     }
 
-    fn kind(&self, program: &ProgramJob, kind: P, attach: u32, flags: u32) -> Result<(), Fault> {
+    fn kind(&self, program: &ProgramJob, kind: P, attach: u32, flags: u32) -> Result<(), Miss> {
         let number = kind as u32;
         if let Some((word, since)) = since::known(List::Programs, number) {
             self.target.since(since, format_args!("{} programs", program.kind.word()))?;
             self.target.has("program", word)?;
         }
         let late = kind == P::BPF_PROG_TYPE_KPROBE && program.attach.is_empty();
-        if attach != 0 && kind != P::BPF_PROG_TYPE_XDP && !late
+        // Some kinds have taken any attachment before they knew one (bpf_prog_load_check_attach()).
+        let any = matches!(kind, P::BPF_PROG_TYPE_XDP | P::BPF_PROG_TYPE_SK_REUSEPORT);
+        if attach != 0 && !any && !late
             && let Some((word, since)) = since::known(List::Attachments, attach)
         {
             self.target.since(since, format_args!("attachment {word}"))?;
         }
         if flags & BPF_F_SLEEPABLE != 0 {
-            let minor = if matches!(program.kind, Kind::Uprobe | Kind::Uretprobe | Kind::Iter) { (6, 0) } else { (5, 10) };
-            let since = KernelVersion { major: minor.0, minor: minor.1 };
+            let (major, minor) = match program.kind {
+                Kind::Uprobe | Kind::Uretprobe => (6, 0),
+                // Before, one hook alone could (btf_sleepable_lsm_hooks of 5.10); since, most can.
+                Kind::Lsm if program.load_target != "bprm_committed_creds" => (5, 11),
+                _ => (5, 10),
+            };
+            let since = KernelVersion { major, minor };
             self.target.since(since, format_args!("{} programs that sleep", program.kind.word()))?;
-            self.target.has("sleep", program.kind.word())?;
+            if matches!(program.kind, Kind::Fentry | Kind::Fexit) {
+                self.may_sleep(&program.load_target)?;
+            }
         }
         if flags & BPF_F_XDP_HAS_FRAGS != 0 {
             self.target.since(KernelVersion { major: 5, minor: 18 }, "xdp programs for packets in fragments")?;
         }
         Ok(())
+    }
+
+    /// Whether what is attached to a function may sleep there: where it may be told to fail, which no BTF tells
+    /// (check_attach_btf_id() in kernel/bpf/verifier.c).
+    fn may_sleep(&self, function: &str) -> Result<(), Miss> {
+        let since = |major, minor| !self.target.older_than(KernelVersion { major, minor });
+        let listed = self.target.has("sleep", "function");
+        match () {
+            // Seen on 7.3, where no function may be told to fail; not on 6.12.
+            () if since(7, 3) && function.contains("_sys_") => Ok(()),
+            () if listed.is_ok() || since(6, 13) => {
+                Err(Miss::Untold(format!("whether programs may sleep in {function}, which no BTF tells")))
+            }
+            () => Ok(listed.map(drop).map_err(|fault| fault.about(format_args!("a program cannot sleep in {function}")))?),
+        }
     }
 
     fn instructions(&self, code: &[bpf_insn], kind: P, maps: &[(String, Map)]) -> Result<(), Fault> {

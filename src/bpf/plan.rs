@@ -131,14 +131,7 @@ impl BpfPlan {
                 }),
             }
         }
-        let live = store.live();
-        let (mut present, unread) = match live.objects() {
-            _ if kernel.is_some() => (Vec::new(), None),
-            Ok(objects) => (objects, None),
-            Err(fault) => (Vec::new(), Some(fault)),
-        };
-        // A record that cannot be read is one all the same.
-        present.retain(|name| !matches!(Record::read(&live.object(name)), Ok(None)));
+        let (present, unread) = if kernel.is_some() { (Vec::new(), None) } else { live(&store) };
         let (carry, retire) = present
             .into_iter()
             .filter(|name| !objects.iter().any(|object: &ObjectPlan| object.job.name == *name))
@@ -159,7 +152,7 @@ impl BpfPlan {
         };
         let (aside, rest) = std::mem::take(&mut self.objects).into_iter().partition(in_vain);
         self.objects = rest;
-        let live = aside.into_iter().map(|object| object.job.name);
+        let live = aside.into_iter().map(|object| object.job.name).filter(|_| facts.target().is_none());
         self.carry.extend(live.filter(|name| exists(&self.store.live().object(name)) != Ok(false)));
     }
 
@@ -265,13 +258,15 @@ impl BpfPlan {
                 fault: object.fault.clone(),
             })
             .collect();
-        let pins = match self.store.exists() {
-            _ if facts.target().is_some() => None,
+        let pins = || match self.store.exists() {
             Ok(true) => self.store.trusted().err().or(self.unread.clone()),
             Ok(false) => None,
             Err(fault) => Some(fault),
         };
-        if let Some(fault) = pins.filter(|_| !self.objects.is_empty()) {
+        if !self.objects.is_empty()
+            && facts.target().is_none()
+            && let Some(fault) = pins()
+        {
             let optional = self.objects.iter().all(|object| object.job.optional);
             blocked.push(Blocked { id: format!("pins {}", self.store.root().display()), optional, fault });
         }
@@ -318,6 +313,18 @@ impl BpfPlan {
             fault,
         })
     }
+}
+
+/// The live objects, or why they are not known.
+fn live(store: &Store) -> (Vec<PinName>, Option<Fault>) {
+    let live = store.live();
+    let (mut present, unread) = match live.objects() {
+        Ok(objects) => (objects, None),
+        Err(fault) => (Vec::new(), Some(fault)),
+    };
+    // A record that cannot be read is one all the same.
+    present.retain(|name| !matches!(Record::read(&live.object(name)), Ok(None)));
+    (present, unread)
 }
 
 /// The kernel's setting; its default where it cannot be read.

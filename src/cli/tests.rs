@@ -55,6 +55,14 @@ fn every_verb_is_understood() {
             "render -q oci -- agent -q",
             Command::Render { format: Format::Oci, command: vec!["agent".into(), "-q".into()] },
         ),
+        (
+            "preflight --kernel-config a --btf=b --release 6.1",
+            Command::Preflight {
+                kernel_config: "a".into(),
+                btf: Some("b".into()),
+                release: Some("6.1".into()),
+            },
+        ),
         ("profiles", Command::Profiles { name: None }),
         ("profiles core", Command::Profiles { name: Some("core".into()) }),
         ("-V", Command::Version),
@@ -117,6 +125,7 @@ fn bad_usage_names_the_argument() {
         ("apply eth0", "'eth0' is one word too many for apply"),
         ("attach", "attach needs an interface"),
         ("render", "render: '' is not one of systemd, docker, compose, kubernetes, oci, sysctl.d, limits"),
+        ("preflight", "preflight needs --kernel-config FILE"),
         ("run", "run needs a command, as in: bpfboot run -- agent"),
         ("run --dry-run -- x", "'--dry-run' is not one of run"),
         ("attach eth0 eth1", "'eth1' is one word too many"),

@@ -77,7 +77,7 @@ SEC("tc") int h_stamp(struct __sk_buff *ctx) { bpf_skb_set_tstamp(ctx, 1, BPF_SK
 SEC("raw_tp/sys_enter") int h_task(void *ctx) { return bpf_get_current_task_btf() != 0; }
 SEC("raw_tp/sys_enter") int h_regs(void *ctx) { return bpf_task_pt_regs(bpf_get_current_task_btf()) != 0; }
 SEC("raw_tp/sys_enter") int h_cgroup(void *ctx) { return bpf_get_current_cgroup_id() != 0; }
-SEC("raw_tp/sys_enter") int h_stack(void *ctx) { char stack[64]; return bpf_get_stack(ctx, stack, sizeof(stack), 0); }
+SEC("raw_tp/sys_enter") int h_stack(void *ctx) { char stack[64] = {}; return bpf_get_stack(ctx, stack, sizeof(stack), 0); }
 SEC("raw_tp/sys_enter") int h_print(void *ctx) { __u64 n = 1; char to[8]; return bpf_snprintf(to, sizeof(to), "%d", &n, sizeof(n)); }
 SEC("fentry/vfs_open") int h_ip(void *ctx) { bpf_get_func_ip(ctx); return 0; }
 SEC("fentry/vfs_open") int h_argument(void *ctx) { __u64 n; bpf_get_func_arg(ctx, 0, &n); return 0; }
