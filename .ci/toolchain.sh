@@ -130,6 +130,7 @@ need() {
             [[ -x $TOOLS/schemas/bin/kubernetes-validate ]] || python3 -c 'import ensurepip' 2>/dev/null ||
                 missing+=(python3-venv)
             want /usr/include/bpf/bpf_helpers.h libbpf-dev
+            want /usr/share/gocode/src/github.com/opencontainers/runtime-spec/schema golang-github-opencontainers-specs-dev
             ;;
         guest | vm)
             want qemu-system-x86_64 qemu-system-x86
@@ -179,7 +180,7 @@ build_bpf_linker() {
         --no-default-features --features llvm-$LLVM
 }
 
-# The published schemas of compose files and of Kubernetes come with their validators.
+# The published schemas of compose files and of Kubernetes come with their validators, that of OCI bundles as a package.
 schemas() {
     python3 -m venv "$TOOLS/schemas"
     "$TOOLS/schemas/bin/pip" install --quiet check-jsonschema==$CHECK_JSONSCHEMA kubernetes-validate==$KUBERNETES_VALIDATE

@@ -3,19 +3,19 @@
 
 _bpfboot() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} verb='' list='' one i
-    local verbs='apply check undo attach detach events run caps render preflight profiles help'
+    local verbs='apply check status undo attach detach events run caps render preflight profiles help'
 
     # The first bare word is the verb. The word after an option may be that option's value.
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i - 1]} in
-            -c | --config | --color | --kind | --mode | --object | --program | --wait | --kernel-config | --btf | --release) continue ;;
+            -c | --config | --color | --kind | --mode | --object | --program | --kernel-config | --btf | --release | --prometheus | --sample | --wait | --watch) continue ;;
         esac
         one=${COMP_WORDS[i]}
         [[ $one == -* ]] || { verb=$one && break; }
     done
 
     case $before in
-        -c | --config | --kernel-config | --btf)
+        -c | --config | --prometheus | --kernel-config | --btf)
             compopt -o filenames 2>/dev/null
             mapfile -t COMPREPLY < <(compgen -f -- "$word")
             return
@@ -23,13 +23,15 @@ _bpfboot() {
         --color) list='auto always never' ;;
         --kind) list='open exec exit read http dns tls' ;;
         --mode) list='native generic any offload' ;;
-        --object | --program | --wait | --release) ;;
+        --object | --program | --release | --sample | --wait | --watch) ;;
         *)
             case $word in
                 -*)
                     list='--config --boot --allow-untrusted --json --quiet --color --help --version'
                     case $verb in
                         apply) list+=' --dry-run' ;;
+                        check) list+=' --probe' ;;
+                        status) list+=' --count --prometheus --sample --watch' ;;
                         attach) list+=' --configured --mode --object --program --wait' ;;
                         detach) list+=' --object --program' ;;
                         events) list+=' --kind' ;;

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # fish completion for bpfboot
 
-set --local verbs apply check undo attach detach events run caps render preflight profiles help
+set --local verbs apply check status undo attach detach events run caps render preflight profiles help
 set --local none "not __fish_seen_subcommand_from $verbs"
 
 complete -c bpfboot -f
@@ -16,6 +16,7 @@ complete -c bpfboot -s V -l version -d 'The version'
 
 complete -c bpfboot -n $none -a apply -d 'Bring the kernel to the plan, or say what that would take'
 complete -c bpfboot -n $none -a check -d 'Compare the kernel with the plan; change nothing'
+complete -c bpfboot -n $none -a status -d 'What is loaded and attached, alive or dead, and how busy'
 complete -c bpfboot -n $none -a undo -d 'Take back what apply did'
 complete -c bpfboot -n $none -a attach -d 'Attach our XDP programs to an interface that has appeared'
 complete -c bpfboot -n $none -a detach -d 'Let go of them again'
@@ -30,6 +31,12 @@ complete -c bpfboot -n $none -a help -d 'More about a verb'
 set --local attach '__fish_seen_subcommand_from attach'
 set --local either '__fish_seen_subcommand_from attach detach'
 complete -c bpfboot -n '__fish_seen_subcommand_from apply' -l dry-run -d 'Print the plan and change nothing'
+complete -c bpfboot -n '__fish_seen_subcommand_from check' -l probe -d 'Also load, run and drop a program'
+set --local status_verb '__fish_seen_subcommand_from status'
+complete -c bpfboot -n $status_verb -l count -d 'Walk large hash maps, too'
+complete -c bpfboot -n $status_verb -l prometheus -r -F -d 'Write a textfile for node_exporter'
+complete -c bpfboot -n $status_verb -l sample -x -d 'Have the runs counted and timed for so long'
+complete -c bpfboot -n $status_verb -l watch -x -d 'Again and again, so far apart'
 complete -c bpfboot -n $either -a '(__fish_print_interfaces)' -d Interface
 complete -c bpfboot -n $attach -l configured -d 'Only where the configuration names it'
 complete -c bpfboot -n $attach -l mode -x -a 'native generic any offload' -d 'The mode that is proven'

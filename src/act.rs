@@ -81,7 +81,7 @@ pub fn perform(step: &Step, verdict: Verdict, facts: &Facts) -> Outcome {
         Verdict::Change { was, now } => (was, now),
     };
     let done = match &step.action {
-        Action::Mount(wish) => mount::apply(wish),
+        Action::Mount(wish) => mount::apply(wish, was.as_deref() != Some(mount::ABSENT)),
         Action::Sysctl { key, goal, .. } => sysctl::apply(key, goal, &now),
         Action::Knob { path, value } => knob::apply(path, value, facts),
         Action::Limit { kind, wish } => limit::apply(*kind, *wish, facts),
@@ -101,6 +101,8 @@ pub fn undo_of(step: &Step, verdict: &Verdict) -> Option<Undo> {
     Some(match &step.action {
         Action::Sysctl { key, .. } => Undo::Sysctl { key: key.clone(), was: was.clone()?, wrote: now.clone() },
         Action::Knob { path, .. } => Undo::Knob { path: path.clone(), was: was.clone()?, wrote: now.clone() },
+        // Of what stood already only the mode changes.
+        Action::Mount(_) if was.as_deref() != Some(mount::ABSENT) => return None,
         Action::Mount(wish) => Undo::Unmount { fs: wish.fs, at: wish.fs.usual_place().to_owned() },
         Action::Limit { .. } => return None,
     })
@@ -147,7 +149,7 @@ pub fn put_back(undo: &Undo, facts: &Facts) -> Result<Option<String>, Fault> {
             Some(is) if knob::equal(&is, wrote) => knob::restore(path, was, facts).map(|()| Some(was.clone())),
             _ => Ok(None),
         },
-        Undo::Unmount { fs, at } => mount::undo_unmount(*fs, at).map(|()| Some("not mounted".to_owned())),
+        Undo::Unmount { fs, at } => mount::undo_unmount(*fs, at).map(|()| Some(mount::ABSENT.to_owned())),
         Undo::Pins { .. } => Ok(None),
     }
 }

@@ -13,9 +13,10 @@
 //! | room | what it knows |
 //! |---|---|
 //! | `cli`, `config` | what was asked for; the only ones that read arguments and TOML |
+//! | `kernel_config`, `inflate` | what this kernel was built with |
 //! | `boot` | what this boot asks for: the kernel's command line, a credential |
 //! | `facts` | the machine, looked at once |
-//! | `target`, `options` | another kernel than the running one, and what things take of a kernel |
+//! | `target`, `requires` | another kernel than the running one, and what things take of a kernel |
 //! | `profiles` | sets of sysctls, each key with its reason |
 //! | `plan`, `step` | what to do, as data |
 //! | `act`, `tune` | how a tuning step is looked at, done and put back |
@@ -24,6 +25,7 @@
 //! | `verbs` | how a plan is walked: apply, check, undo, attach, detach; reading events; becoming a command |
 //! | `journal`, `lock` | what survives a kill, and one run at a time |
 //! | `privilege`, `account`, `trust` | letting capabilities go; whom `run` becomes; whom to trust |
+//! | `seen` | what `status` saw, as data |
 //! | `event` | what the embedded objects write into their ring buffers; `ebpf/` includes it, too |
 //! | `report`, `logger`, `systemd`, `health` | what is said, where, and the exit codes |
 //! | `sys` | system calls; the only one with `unsafe` |
@@ -44,15 +46,18 @@ mod fields;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod health;
+mod inflate;
 mod journal;
+mod kernel_config;
 mod lock;
 mod logger;
 mod needed;
-mod options;
 mod plan;
 mod privilege;
 mod profiles;
 mod report;
+mod requires;
+mod seen;
 mod step;
 mod sys;
 mod systemd;

@@ -50,7 +50,12 @@ impl Plan {
         let (seal, now): (Vec<Step>, Vec<Step>) = steps.into_iter().partition(|step| step.phase == Phase::Seal);
         let mut steps = Vec::new();
         for step in [now, seal].into_iter().flatten() {
-            let verdict = act::survey(&step, facts);
+            let mut verdict = act::survey(&step, facts);
+            if let (Action::Mount(wish), Verdict::Already { .. }) = (&step.action, &verdict)
+                && taken.iter().any(|undo| matches!(undo, Undo::Unmount { fs, .. } if *fs == wish.fs))
+            {
+                verdict = mount::changed(wish).unwrap_or(verdict);
+            }
             steps.push((step, verdict));
         }
         if facts.target().is_none() {

@@ -7,7 +7,8 @@ use std::{fs::File, io::Read, path::Path};
 use crate::{
     error::{Cause, Fault},
     facts::KernelVersion,
-    options,
+    inflate::gunzip,
+    requires,
 };
 
 /// The largest file that is read: BTF of a whole kernel has 6 MiB.
@@ -35,10 +36,9 @@ impl Target {
     /// # Errors
     /// A [`Cause::Object`] fault: a file cannot be read, or is something else; the release is not known.
     pub fn read(config: &Path, btf: Option<&Path>, release: Option<&str>) -> Result<Self, Fault> {
-        let bytes = read(config)?;
-        let shown = config.display();
+        let mut bytes = read(config)?;
         if bytes.starts_with(GZIP) {
-            return Err(wrong(config, "is packed").mend(format!("zcat {shown} > config, and --kernel-config config")));
+            bytes = gunzip(&bytes, FILE_MAX as usize).ok_or_else(|| wrong(config, "is damaged"))?;
         }
         let text = String::from_utf8(bytes).map_err(|_| wrong(config, "is no text"))?;
         if !text.contains("CONFIG_") {
@@ -80,12 +80,12 @@ impl Target {
         self.version < since
     }
 
-    /// What this kernel lacks of what `what` takes, by the table of [`options`].
+    /// What this kernel lacks of what `what` takes, by the table of [`requires`].
     ///
     /// # Errors
     /// A [`Cause::Kernel`] fault that says what, and the option that mends it.
     pub fn has(&self, list: &str, what: &str) -> Result<Has, Fault> {
-        let Some(needs) = options::of(list, what) else { return Ok(Has::Untold) };
+        let Some(needs) = requires::of(list, what) else { return Ok(Has::Untold) };
         let mut has = Has::All;
         for need in needs.split_whitespace() {
             if need.starts_with(|c: char| c.is_ascii_digit()) {

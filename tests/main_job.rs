@@ -94,7 +94,9 @@ fn writes(call: &Call) -> bool {
     let line = call.line.as_str();
     let in_run = line.contains("\"/run/");
     match call.name.as_str() {
-        "bpf" => !["BPF_OBJ_GET,", "BPF_OBJ_GET_INFO_BY_FD,"].iter().any(|look| line.contains(look)),
+        "bpf" => {
+            !["BPF_OBJ_GET,", "BPF_OBJ_GET_INFO_BY_FD,", "BPF_MAP_LOOKUP_ELEM,"].iter().any(|look| line.contains(look))
+        }
         "open" | "openat" | "openat2" | "creat" => {
             ["O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC"].iter().any(|flag| line.contains(flag))
                 && !in_run

@@ -9,7 +9,7 @@ use std::{
     process::Command,
 };
 
-use common::{Report, Sandbox, binary, object, run, sandbox};
+use common::{Report, Sandbox, binary, object, ok, run, sandbox};
 
 /// A kernel of today, as far as these tests ask.
 const WHOLE: &str = "\
@@ -121,10 +121,10 @@ fn bad_input_is_exit_2() {
         preflight(s, XDP, &["--kernel-config", "/run/no-such-file"]).exits(2);
         preflight(s, XDP, &["--kernel-config", &kernel, "--btf", &kernel]).exits(2);
         preflight(s, XDP, &["--kernel-config", &kernel, "--release", "new"]).exits(2);
-        let packed = "/run/kernel-config.gz";
-        fs::write(packed, [0x1f, 0x8b, 8, 0]).unwrap();
-        let packed = preflight(s, XDP, &["--kernel-config", packed]).exits(2);
-        assert!(packed.ran.stderr.contains("zcat"), "{:?}", packed.ran);
+        fs::write("/run/damaged.gz", [0x1f, 0x8b, 8, 0]).unwrap();
+        preflight(s, XDP, &["--kernel-config", "/run/damaged.gz"]).exits(2);
+        ok(Command::new("gzip").args(["-k", &kernel]));
+        preflight(s, XDP, &["--kernel-config", &format!("{kernel}.gz")]).exits(0);
         preflight(s, "[object.x]\npath = \"/run/none.o\"\n", &["--kernel-config", &kernel]).exits(2);
     });
 }

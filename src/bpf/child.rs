@@ -20,6 +20,7 @@ use super::{
     job::Job,
     layout::Machine,
     load::load_programs,
+    maps::make_maps,
     open::{KernelBtf, Opened, open},
     outside::Outside,
     plan::{BpfPlan, ObjectPlan},
@@ -86,11 +87,11 @@ pub struct GaveUp;
 pub struct Work<'a> {
     /// What was planned for it.
     pub plan: &'a ObjectPlan,
-    /// Its maps and unloaded programs; `None` when it is carried over.
+    /// Its maps and programs; `None` when it is carried over.
     pub opened: Option<Opened>,
     /// What is known of it so far.
     pub record: Record,
-    /// How long its opening took.
+    /// How long its opening took, without its maps.
     pub opening: Duration,
     /// Its programs whose load was tried; how long that took, until it is told.
     pub took: Table<PinName, Option<Duration>>,
@@ -121,8 +122,9 @@ pub fn run(plan: &BpfPlan, without: &[String], machine: Machine, out: &Out) -> R
             left(&plan.job, store, outside, out)?;
             continue;
         }
-        works.extend(begin(plan, store, machine, &kernel_btf, out)?);
+        works.extend(begin(plan, store, &kernel_btf, out)?);
     }
+    let mut works = give_maps(works, store, machine, outside, out)?;
     load_programs(&mut works, &kernel_btf, out)?;
     for work in works {
         // Descriptors of pinned things are let go by _exit, not here: closing is work nobody waits for.
@@ -145,19 +147,13 @@ pub fn run(plan: &BpfPlan, without: &[String], machine: Machine, out: &Out) -> R
     Ok(())
 }
 
-fn begin<'a>(
-    plan: &'a ObjectPlan,
-    store: &Store,
-    machine: Machine,
-    btf: &KernelBtf<'_>,
-    out: &Out,
-) -> Result<Option<Work<'a>>, GaveUp> {
+fn begin<'a>(plan: &'a ObjectPlan, store: &Store, btf: &KernelBtf<'_>, out: &Out) -> Result<Option<Work<'a>>, GaveUp> {
     let job = &plan.job;
     out.send(&Event::Begin(format!("object {}", job.name)));
     let start = Instant::now();
     let opened = store.stage().make(&job.name).and_then(|()| match &plan.found.how {
         How::Keep(record) => carry(store, &job.name, record).map(|()| (None, record.clone())),
-        How::Load(_) => open(job, store, machine, btf).map(|opened| {
+        How::Load(_) => open(job, btf).map(|opened| {
             (Some(opened), Record { spec: job.spec.clone(), refused: job.refused.clone(), ..Record::default() })
         }),
     });
@@ -167,6 +163,36 @@ fn begin<'a>(
         }
         Err(fault) => give_up_on(job, store, btf.outside, Object(fault, start), out).map(|()| None),
     }
+}
+
+/// Makes the maps of all objects. Those whose maps cannot be had are given up on.
+fn give_maps<'a>(
+    works: Vec<Work<'a>>,
+    store: &Store,
+    machine: Machine,
+    outside: &Outside,
+    out: &Out,
+) -> Result<Vec<Work<'a>>, GaveUp> {
+    let begun = Instant::now();
+    let made = make_maps(&works, store, machine, outside, out);
+    let mut able = Vec::new();
+    for (mut work, made) in works.into_iter().zip(made) {
+        let job = &work.plan.job;
+        let taken = made.and_then(|made| {
+            let Some(opened) = &mut work.opened else { return Ok(()) };
+            // What is in the object is read once more.
+            out.send(&Event::Begin(format!("object {}", job.name)));
+            let start = Instant::now();
+            let taken = opened.take_maps(job, made);
+            work.opening += start.elapsed();
+            taken
+        });
+        match taken {
+            Ok(()) => able.push(work),
+            Err(fault) => give_up_on(job, store, outside, Object(fault, begun), out)?,
+        }
+    }
+    Ok(able)
 }
 
 /// A failure of a whole object, with when it began.

@@ -20,7 +20,7 @@ const BEFORE_MAX: usize = 16 << 20;
 
 /// Bytes user space exchanges for one value: per-CPU maps give every possible CPU a copy, rounded up to 8
 /// (bpf_map_value_size() in kernel/bpf/syscall.c).
-fn value_bytes(map: &MapIdentity, cpus: u32) -> (usize, usize) {
+pub(super) fn value_bytes(map: &MapIdentity, cpus: u32) -> (usize, usize) {
     let per_cpu = [T::BPF_MAP_TYPE_PERCPU_HASH, T::BPF_MAP_TYPE_LRU_PERCPU_HASH, T::BPF_MAP_TYPE_PERCPU_ARRAY];
     let value = map.value_size as usize;
     match per_cpu.iter().any(|kind| *kind as u32 == map.map_type) {
@@ -107,6 +107,33 @@ fn write_each(
             .map_err(|e| Fault::io(Cause::Map, format!("write entry {}", number + 1), &e))?;
     }
     Ok(())
+}
+
+/// The number of the first of the configuration's entries that a map does not hold, and why; what cannot be read is not
+/// taken for changed. Only of maps whose entries stay what user space made them: a map that evicts, and a value for each
+/// CPU, are the programs' own.
+pub fn changed(fd: BorrowedFd<'_>, map: &MapIdentity, entries: &[(Data, Data)]) -> Option<String> {
+    let lasting = [T::BPF_MAP_TYPE_HASH, T::BPF_MAP_TYPE_ARRAY, T::BPF_MAP_TYPE_LPM_TRIE];
+    if !lasting.iter().any(|kind| *kind as u32 == map.map_type) {
+        return None;
+    }
+    let mut is = vec![0; map.value_size as usize];
+    let mut rest = entries;
+    while let Some(((key, value), later)) = rest.split_first() {
+        let number = entries.len() - later.len();
+        rest = later;
+        let (Ok(key), Ok(value)) = (as_key(key, map), sized(value, is.len())) else { continue };
+        let why = match bpf::read_entry(fd, &key, &mut is) {
+            Ok(true) if is != value => "has another value",
+            Ok(false) => "is gone",
+            _ => continue,
+        };
+        // Of two with one key, the last was written last.
+        if !later.iter().any(|(other, _)| as_key(other, map).is_ok_and(|other| other == key)) {
+            return Some(format!("its entry {number} {why}"));
+        }
+    }
+    None
 }
 
 /// Copies every entry of one map into another of the same key and value size. Gives their number.

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     config::Data,
     error::{Cause, Fault},
+    kernel_config,
     sys::file,
     target::Target,
 };
@@ -122,7 +123,7 @@ fn unknown(name: &str) -> Fault {
     Fault::new(
         Cause::Kernel,
         format!(
-            "it asks for {name} of this kernel's configuration, and no /boot/config-{} tells (config.gz is not read)",
+            "it asks for {name} of this kernel's configuration, and neither /proc/config.gz nor /boot/config-{} tells",
             release()
         ),
     )
@@ -192,7 +193,7 @@ impl Kernel {
                 _ => false,
             }),
             _ => {
-                let config = self.config.get_or_init(|| file::text(format!("/boot/config-{release}")).ok());
+                let config = self.config.get_or_init(|| kernel_config::read(release).map(|(_, text)| text));
                 return setting(config.as_deref()?, name, size);
             }
         };
@@ -202,7 +203,7 @@ impl Kernel {
 
 /// What a kernel's configuration says: y and m as libbpf counts them, a number, or text, which is cut to fit.
 fn setting(config: &str, name: &str, size: usize) -> Option<Result<Vec<u8>, String>> {
-    let said = config.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))?;
+    let said = kernel_config::value(config, name)?;
     let number = match said {
         "y" => 1,
         "m" => 2,

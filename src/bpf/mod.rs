@@ -6,16 +6,19 @@
 //! ```
 
 mod against;
+mod around;
 mod attach;
 mod btf;
 mod child;
 mod choice;
 mod commit;
+mod contents;
 mod crew;
 mod delegate;
 mod elf;
 mod entries;
 mod fault;
+mod fill;
 mod finish;
 mod foresee;
 #[cfg(any(test, fuzzing))]
@@ -26,10 +29,12 @@ mod kconfig;
 mod kind;
 mod layout;
 mod load;
+mod maps;
 mod open;
 mod outside;
 mod parent;
 mod plan;
+mod probe;
 mod proof;
 mod record;
 mod rewrite;
@@ -37,6 +42,7 @@ mod room;
 #[allow(dead_code, reason = "preflight and inspect come next")]
 mod since;
 mod source;
+mod status;
 mod store;
 mod user;
 mod values;
@@ -52,7 +58,9 @@ pub use kind::Kind;
 pub use layout::Layout;
 pub use parent::stage;
 pub use plan::{Blocked, BpfPlan, ObjectPlan, perf_event_paranoid};
+pub use probe::probe;
 pub use proof::{How, XdpHow};
 pub use record::Record;
+pub use status::look;
 pub use store::Store;
 pub use wire::Event;

@@ -12,7 +12,8 @@ use super::{
     attach, delegate,
     generation::{exists, make_dir, unseen},
     job::Job,
-    open::{identity_of, is_replaced},
+    layout::Layout,
+    maps::{identity_of, is_replaced},
     plan::BpfPlan,
     proof::{How, XdpHow, open_link},
     record::Record,
@@ -68,11 +69,15 @@ impl Outside {
             if !kept {
                 outside.look_around(job);
             }
+            let record = if kept { None } else { Record::read(&live.object(&job.name))? };
             for name in job.maps.keys().filter(|name| has_live && !kept && !is_replaced(job, name)) {
                 let Ok(pin) = name.parse() else { continue };
                 let path = live.pin(&job.name, Shelf::Maps, &pin);
                 if exists(&path)? {
                     let map = identity_of(&path);
+                    if map.as_ref().is_ok_and(|(_, map)| is_strange(record.as_ref(), &pin, map)) {
+                        continue;
+                    }
                     outside.maps.push((path, map));
                 }
             }
@@ -194,6 +199,12 @@ impl Outside {
     pub fn link(&self, live: &Path) -> Option<LinkIdentity> {
         find(&self.links, live).copied()
     }
+}
+
+/// Whether somebody put a map of another layout in the place of ours: no policy of the configuration is about that one.
+fn is_strange(record: Option<&Record>, name: &PinName, is: &MapIdentity) -> bool {
+    let ours = record.and_then(|record| record.maps.iter().find(|(known, _)| known == name));
+    ours.is_some_and(|(_, ours)| ours.id != is.id && Layout::pinned(ours) != Layout::pinned(is))
 }
 
 fn find<'a, T>(taken: &'a [(PathBuf, T)], path: &Path) -> Option<&'a T> {

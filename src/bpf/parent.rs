@@ -27,8 +27,8 @@ use crate::{
     },
 };
 
-/// How often the parent looks whether a signal came.
-const LISTEN: Duration = Duration::from_millis(200);
+/// How often the parent hears what was said, and looks whether a signal came.
+const LISTEN: Duration = Duration::from_millis(10);
 
 /// How long a loader that was killed, or has said its last word, may take to end.
 const LAST_WAIT: Duration = Duration::from_secs(2);
@@ -100,7 +100,8 @@ fn attempt(
     drop(writer);
     meanwhile();
     let mut reader = File::from(reader);
-    let stopped = loop {
+    let mut plenty = false;
+    let stopped = 'listen: loop {
         if process::stop_requested() {
             break Some(
                 Fault::new(Cause::Signal, "stopped by a signal while loading").mend("run it again: bpfboot apply"),
@@ -115,18 +116,24 @@ fn attempt(
                 .mend("[bpf] deadline = \"30s\""),
             );
         }
-        let left = plan.deadline.saturating_sub(start.elapsed()).min(LISTEN);
-        if !process::wait_readable(&reader, left.max(Duration::from_millis(1))) {
-            continue;
-        }
-        let mut chunk = [0; 16 << 10];
-        match reader.read(&mut chunk) {
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Ok(0) => break None,
-            Err(error) => break internal("hear the loader", &error),
-            Ok(got) => {
-                if !ear.take(chunk.get(..got).unwrap_or_default(), hear) {
-                    break Some(nonsense(&ear.last));
+        let left = plan.deadline.saturating_sub(start.elapsed()).min(LISTEN).max(Duration::from_millis(1));
+        // Woken by each word, we would take a CPU from the loader that many times. One who says much is not to wait.
+        match plenty {
+            true => process::wait_readable(&reader, left),
+            false => process::wait_hang_up(&reader, left),
+        };
+        plenty = false;
+        while process::wait_readable(&reader, Duration::ZERO) {
+            let mut chunk = [0; 16 << 10];
+            match reader.read(&mut chunk) {
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Ok(0) => break 'listen None,
+                Err(error) => break 'listen internal("hear the loader", &error),
+                Ok(got) => {
+                    plenty |= got == chunk.len();
+                    if !ear.take(chunk.get(..got).unwrap_or_default(), hear) {
+                        break 'listen Some(nonsense(&ear.last));
+                    }
                 }
             }
         }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::{
+    around::Around,
     choice::Refused,
     delegate::{self, Delegation},
     foresee::{Kernel, Prospect},
@@ -37,6 +38,8 @@ pub struct BpfPlan {
     pub carry: Vec<PinName>,
     /// Live objects that are no longer in the configuration.
     pub retire: Vec<PinName>,
+    /// What lies around the pins.
+    pub around: Around,
     /// Why it cannot be told what is live.
     pub unread: Option<Fault>,
     /// How long loading may take, waits for interfaces included.
@@ -136,8 +139,12 @@ impl BpfPlan {
             .into_iter()
             .filter(|name| !objects.iter().any(|object: &ObjectPlan| object.job.name == *name))
             .partition(|name| broken.iter().any(|object: &Broken| object.name == *name));
+        let around = match store.exists().is_ok_and(|there| there) && store.trusted().is_ok() {
+            true => Around::look(&store, |name| config.objects.contains_key(name)),
+            false => Around::default(),
+        };
         let waits: Duration = objects.iter().flat_map(|object| &object.job.xdp).map(|xdp| xdp.wait).sum();
-        Self { store, objects, broken, carry, retire, unread, deadline: config.bpf.deadline + waits }
+        Self { store, objects, broken, carry, retire, around, unread, deadline: config.bpf.deadline + waits }
     }
 
     /// Takes out the optional objects of which a program that they need cannot work here. [`Self::blocked`] told why, and

@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::{
+    contents,
     job::{Job, XdpJob, mode_word},
     record::{LinkRecord, Record},
     store::{Generation, Shelf, Store},
@@ -139,7 +140,7 @@ fn disproved(live: &Generation, job: &Job, record: &Record, lenient: bool) -> Op
             Err(why) => return Some(format!("{}: {why}", path.display())),
         }
     }
-    None
+    contents::disproved(live, job, record)
 }
 
 fn link_disproved(live: &Generation, job: &Job, record: &Record, link: &str, program: u32) -> Option<String> {

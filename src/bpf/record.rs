@@ -116,6 +116,16 @@ impl Record {
         }
     }
 
+    /// The id of a program, or of the one that is used instead of it.
+    pub fn program<'a>(&'a self, mut name: &'a str) -> Option<u32> {
+        // No longer way than that, whatever a record says.
+        for _ in &self.refused {
+            let refused = self.refused.iter().find(|refused| refused.program.as_str() == name);
+            name = refused.map_or(name, |refused| refused.next.as_str());
+        }
+        self.programs.iter().find(|(known, _)| known.as_str() == name).map(|(_, program)| program.id)
+    }
+
     pub(super) fn text(&self) -> String {
         let mut out = format!("v2\t{}\n", self.spec);
         for (name, p) in &self.programs {

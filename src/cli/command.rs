@@ -8,6 +8,19 @@ use crate::{
     event::Kind,
 };
 
+/// What `status` is asked for besides.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Show {
+    /// Walk large tables, too.
+    pub count: bool,
+    /// Have runs counted and timed for so long.
+    pub sample: Option<Duration>,
+    /// Again and again, so far apart.
+    pub watch: Option<Duration>,
+    /// The textfile to replace.
+    pub prometheus: Option<PathBuf>,
+}
+
 /// What to do.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Command {
@@ -17,7 +30,12 @@ pub enum Command {
         dry_run: bool,
     },
     /// Compare the kernel with the plan.
-    Check,
+    Check {
+        /// Also load, run and drop a program.
+        probe: bool,
+    },
+    /// Show the live generation.
+    Status(Show),
     /// Take back what apply did.
     Undo,
     /// Attach XDP programs to an interface.

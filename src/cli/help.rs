@@ -20,7 +20,8 @@ usage: bpfboot [OPTIONS] VERB
 
 verbs:
   apply [--dry-run]   bring the kernel to the plan, or say what that would take
-  check               compare the kernel with the plan; change nothing
+  check [--probe]     compare the kernel with the plan; change nothing
+  status              what is loaded and attached, alive or dead, and how busy
   undo                take back what apply did
   attach IFACE        attach our XDP programs to an interface that has appeared
   detach IFACE        let go of them again
@@ -68,7 +69,7 @@ pub(super) const CODES: [(Health, &str); 6] = [
     (Health::BadInput, "bad usage, configuration or object file; nothing was touched"),
     (Health::Degraded, "only optional items failed; the rest holds"),
     (Health::Dirty, "failed, and the undo was not complete; leftovers are listed"),
-    (Health::Drift, "check only: the kernel is not as planned"),
+    (Health::Drift, "check and status: the kernel is not as planned"),
 ];
 
 /// The whole help.
@@ -85,6 +86,7 @@ pub(super) fn on(verb: Verb) -> String {
     let text = match verb {
         Verb::Apply => APPLY,
         Verb::Check => CHECK,
+        Verb::Status => STATUS,
         Verb::Undo => UNDO,
         Verb::Attach => ATTACH,
         Verb::Detach => DETACH,
@@ -111,10 +113,31 @@ this run changed is put back. At the end every capability is dropped.
 ";
 
 const CHECK: &str = "\
-usage: bpfboot check
+usage: bpfboot check [--probe]
 
 Compares the kernel with the plan, and changes nothing. A sysctl counts by its
-value, a program by its tag, a map by its layout, a link by what it is on.
+value; programs, maps and links by who they are and what is in them. FAIL is
+drift, which apply repairs. WARN is worth knowing: another file sets a key to
+another value, the kernel lacks an option, something strange is among the pins.
+
+      --probe   also load, run and drop a program that does nothing
+";
+
+const STATUS: &str = "\
+usage: bpfboot status [--count] [--sample TIME] [--watch TIME]
+                      [--prometheus FILE] [--json]
+
+Shows the programs, maps and links that are live, proven by the kernel's
+identities: alive, dead, missing or replaced, with what they cost and how full
+they are. Changes nothing. The exit code is 5 when something is not alive.
+
+      --count            walk large hash maps, too, to see how full they are
+      --sample TIME      have the kernel count and time the runs for so long;
+                         without, runs are those of earlier measurements
+      --watch TIME       again and again, so far apart, until it is stopped
+      --prometheus FILE  write a textfile for node_exporter, in one move
+
+TIME is 500ms, 5s or 2m.
 ";
 
 const UNDO: &str = "\
@@ -215,8 +238,8 @@ the mend, or cannot be known.
                              needs them is not known otherwise
       --release X.Y          its version, where FILE does not begin with it
 
-exit codes: 0 it works, 1 it would fail, 2 bad input, 3 it works but for optional
-items, or something cannot be known
+exit codes: 0 it works, 1 it would fail, 2 bad input, 3 only optional items would
+fail, or something cannot be known
 ";
 
 const PROFILES: &str = "\

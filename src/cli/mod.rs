@@ -21,7 +21,7 @@ use crate::{
 use value::{COLORS, FORMATS, KINDS, MODES, Wait, choice, one_of, typed};
 use verb::{GLOBAL_OPTIONS, OWN_OPTIONS, Verb};
 
-pub use command::Command;
+pub use command::{Command, Show};
 pub use help::VERSION;
 pub use value::Format;
 
@@ -83,6 +83,7 @@ struct Words {
     program: Option<PinName>,
     wait: Option<Duration>,
     kinds: Vec<Kind>,
+    show: Show,
     kernel_config: Option<PathBuf>,
     btf: Option<PathBuf>,
     release: Option<String>,
@@ -134,6 +135,10 @@ fn read(mut parser: Parser, words: &mut Words, options: &mut Options) -> Result<
             "mode" => words.mode = Some(choice(&mut parser, "--mode", &MODES)?),
             "object" => words.object = Some(typed(parser.value()?, "--object")?),
             "program" => words.program = Some(typed(parser.value()?, "--program")?),
+            "count" => words.show.count = true,
+            "sample" => words.show.sample = Some(typed::<Wait>(parser.value()?, "--sample")?.0),
+            "watch" => words.show.watch = Some(typed::<Wait>(parser.value()?, "--watch")?.0),
+            "prometheus" => words.show.prometheus = Some(parser.value()?.into()),
             "kernel-config" => words.kernel_config = Some(parser.value()?.into()),
             "btf" => words.btf = Some(parser.value()?.into()),
             "release" => words.release = Some(typed(parser.value()?, "--release")?),
@@ -178,7 +183,8 @@ impl Words {
         }
         Ok(match verb {
             Verb::Apply => Command::Apply { dry_run: self.seen.contains(&"dry-run") },
-            Verb::Check => Command::Check,
+            Verb::Check => Command::Check { probe: self.seen.contains(&"probe") },
+            Verb::Status => Command::Status(self.show),
             Verb::Undo => Command::Undo,
             Verb::Attach => Command::Attach {
                 interface: interface(self.operand, verb)?,

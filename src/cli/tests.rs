@@ -21,7 +21,18 @@ fn every_verb_is_understood() {
         ("apply", Command::Apply { dry_run: false }),
         ("apply --dry-run", Command::Apply { dry_run: true }),
         ("--dry-run apply", Command::Apply { dry_run: true }),
-        ("check", Command::Check),
+        ("check", Command::Check { probe: false }),
+        ("check --probe", Command::Check { probe: true }),
+        ("status", Command::Status(Show::default())),
+        (
+            "status --count --sample 1s --watch=2m --prometheus x.prom",
+            Command::Status(Show {
+                count: true,
+                sample: Some(Duration::from_secs(1)),
+                watch: Some(Duration::from_secs(120)),
+                prometheus: Some("x.prom".into()),
+            }),
+        ),
         ("undo", Command::Undo),
         (
             "attach eth0 --mode generic --object edge --program xdp_main --wait 1500ms",
@@ -86,7 +97,7 @@ fn options_stand_anywhere() {
         "check -ca.toml --boot -q --config - --json --allow-untrusted --color=never",
         "check -c a.toml -c - --boot --json -q --allow-untrusted --color=always --color=never",
     ] {
-        assert_eq!(read(line).unwrap(), (Command::Check, expected.clone()), "{line}");
+        assert_eq!(read(line).unwrap(), (Command::Check { probe: false }, expected.clone()), "{line}");
     }
     assert_eq!(read("check -q").unwrap().1.shape, Shape::Quiet);
 }
@@ -114,7 +125,7 @@ fn bad_usage_names_the_argument() {
     for (line, part) in [
         ("", "a verb is missing"),
         ("aply", "no verb 'aply'; did you mean 'apply'?"),
-        ("status", "did you mean 'check'?"),
+        ("verify", "did you mean 'check'?"),
         ("frobnicate", "no verb 'frobnicate'\n"),
         ("help aply", "did you mean 'apply'?"),
         ("apply --dryrun", "no option '--dryrun'; did you mean '--dry-run'?"),

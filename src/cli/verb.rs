@@ -7,6 +7,7 @@ use super::{Usage, did_you_mean, help::nearest};
 pub(super) enum Verb {
     Apply,
     Check,
+    Status,
     Undo,
     Attach,
     Detach,
@@ -20,9 +21,10 @@ pub(super) enum Verb {
 }
 
 impl Verb {
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::Apply,
         Self::Check,
+        Self::Status,
         Self::Undo,
         Self::Attach,
         Self::Detach,
@@ -39,6 +41,7 @@ impl Verb {
         match self {
             Self::Apply => "apply",
             Self::Check => "check",
+            Self::Status => "status",
             Self::Undo => "undo",
             Self::Attach => "attach",
             Self::Detach => "detach",
@@ -56,11 +59,13 @@ impl Verb {
     pub(super) const fn own_options(self) -> &'static str {
         match self {
             Self::Apply => "dry-run",
+            Self::Check => "probe",
+            Self::Status => "count, prometheus, sample, watch",
             Self::Attach => "configured, mode, object, program, wait",
             Self::Detach => "object, program",
             Self::Events => "kind",
             Self::Preflight => "kernel-config, btf, release",
-            Self::Check | Self::Undo | Self::Run | Self::Caps | Self::Render | Self::Profiles | Self::Help => "",
+            Self::Undo | Self::Run | Self::Caps | Self::Render | Self::Profiles | Self::Help => "",
         }
     }
 
@@ -70,7 +75,7 @@ impl Verb {
         }
         // What other tools call it.
         let meant = match word {
-            "status" | "verify" | "diff" => Some("check"),
+            "verify" | "diff" => Some("check"),
             "load" | "start" | "up" => Some("apply"),
             "exec" => Some("run"),
             "unload" | "stop" | "down" | "rollback" | "reset" => Some("undo"),
@@ -81,8 +86,10 @@ impl Verb {
 }
 
 /// All of them, as messages list them.
-pub(super) const VERBS: &str = "apply, check, undo, attach, detach, events, run, caps, render, preflight, profiles, help";
+pub(super) const VERBS: &str = "apply, check, status, undo, attach, detach, events, run, caps, render, preflight, profiles, help";
 /// What every verb knows.
 pub(super) const GLOBAL_OPTIONS: &str = "config, boot, allow-untrusted, json, quiet, color, help, version";
 /// What only some know.
-pub(super) const OWN_OPTIONS: &str = "dry-run, configured, kind, mode, object, program, wait, kernel-config, btf, release";
+pub(super) const OWN_OPTIONS: &str =
+    "btf, dry-run, configured, count, kernel-config, kind, mode, object, probe, program, prometheus, release, sample, \
+     wait, watch";

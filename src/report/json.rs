@@ -42,7 +42,8 @@ impl<'a> Object<'a> {
         quote(self.key(name), value);
     }
 
-    fn number(&mut self, name: &str, value: impl Display) {
+    /// A number.
+    pub fn number(&mut self, name: &str, value: impl Display) {
         put(self.key(name), format_args!("{value}"));
     }
 

@@ -5,8 +5,10 @@
 
 mod event;
 mod json;
+mod metrics;
 mod people;
 mod printer;
+mod seen;
 mod store;
 
 use std::time::Duration;
@@ -19,10 +21,12 @@ use crate::{
 
 pub use event::{KINDS, account, event, kind as event_kind};
 pub use json::{Object, document, list, quoted};
+pub use metrics::textfile;
 pub use people::clean;
 pub(crate) use people::{headline, story, why};
 pub use printer::{Color, Journal, Printer, Shape, complain, say, try_say};
-pub use store::{Kept, PATH, store, store_again, store_open};
+pub use seen::{seen, seen_document};
+pub use store::{Kept, PATH, replace, store, store_again, store_open};
 
 /// What became of one step, or what a look at the kernel says of it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -41,6 +45,8 @@ pub enum Status {
     Planned,
     /// `check`: the kernel is not as planned.
     Drift,
+    /// `check`: as planned, and somebody should know something about it.
+    Warn,
 }
 
 impl Status {
@@ -54,6 +60,7 @@ impl Status {
             Self::Undone => "undone",
             Self::Planned => "planned",
             Self::Drift => "drift",
+            Self::Warn => "warn",
         }
     }
 }
@@ -165,7 +172,7 @@ impl Line {
     pub fn priority(&self) -> u8 {
         match (self.status, self.must) {
             (Status::Failed, Must::Required) => 3,
-            (Status::Failed | Status::Drift, _) => 4,
+            (Status::Failed | Status::Drift | Status::Warn, _) => 4,
             _ => 6,
         }
     }

@@ -25,10 +25,12 @@ pub(super) struct Look {
     pub column: Option<usize>,
     /// Each line begins with `<n>`, as sd-daemon(3) has it.
     pub journal: bool,
+    /// It is a check: OK, WARN and FAIL.
+    pub check: bool,
 }
 
 #[derive(Clone, Copy)]
-enum Tint {
+pub(super) enum Tint {
     Plain,
     Dim,
     Red,
@@ -37,7 +39,7 @@ enum Tint {
 }
 
 impl Look {
-    fn paint(self, tint: Tint, text: &str) -> String {
+    pub(super) fn paint(self, tint: Tint, text: &str) -> String {
         let code = match tint {
             _ if !self.color => return text.to_owned(),
             Tint::Plain => return text.to_owned(),
@@ -100,9 +102,14 @@ pub(super) fn micros(took: Duration) -> u64 {
     u64::try_from(took.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// The word for people: a failure that undoes the run is the only one in capitals.
-fn mark(line: &Line) -> (&'static str, Tint) {
+/// The word for people: a failure that undoes the run is the only one in capitals, but for a check.
+fn mark(line: &Line, check: bool) -> (&'static str, Tint) {
     match (line.status, line.must) {
+        (Status::Warn, _) => ("WARN", Tint::Yellow),
+        (Status::Already, _) if check => ("OK", Tint::Green),
+        (Status::Failed | Status::Drift, Must::Required) if check => ("FAIL", Tint::Red),
+        (Status::Drift, Must::BestEffort) if check => ("FAIL", Tint::Red),
+        (Status::Failed | Status::Drift, _) if check => ("WARN", Tint::Yellow),
         (Status::Failed, Must::Required) => ("FAILED", Tint::Red),
         (Status::Failed, Must::Optional) => ("failed", Tint::Yellow),
         (Status::Failed, Must::BestEffort) => ("ignored", Tint::Dim),
@@ -136,7 +143,7 @@ fn tale(line: &Line) -> String {
 
 /// One step, on one line.
 pub(super) fn line(out: &mut String, line: &Line, look: Look) {
-    let (word, tint) = mark(line);
+    let (word, tint) = mark(line, look.check);
     let (id, tale) = (clean(&line.id), tale(line));
     let took = if line.took < Duration::from_millis(1) { String::new() } else { human(line.took) };
     let mut text = String::new();
@@ -159,8 +166,8 @@ pub(super) fn line(out: &mut String, line: &Line, look: Look) {
 
 /// How many lines came to what, failures first: `1 failed, 12 already, 5 done`.
 fn tally(lines: &[Line]) -> String {
-    const ORDER: [Status; 6] =
-        [Status::Drift, Status::Already, Status::Done, Status::Planned, Status::Undone, Status::Skipped];
+    const ORDER: [Status; 7] =
+        [Status::Drift, Status::Warn, Status::Already, Status::Done, Status::Planned, Status::Undone, Status::Skipped];
     let count = |wanted: &dyn Fn(&Line) -> bool| lines.iter().filter(|line| wanted(line)).count();
     let mut counts = vec![(count(&Line::hurts), Status::Failed.word())];
     counts.extend(ORDER.map(|status| (count(&|line| line.status == status), status.word())));
@@ -176,6 +183,14 @@ pub(crate) const fn priority(health: Health) -> u8 {
         Health::Healthy => 6,
         Health::Degraded | Health::Drift => 4,
         Health::Failed | Health::BadInput | Health::Dirty => 3,
+    }
+}
+
+pub(super) const fn tint_of(priority: u8) -> Tint {
+    match priority {
+        3 => Tint::Red,
+        4 => Tint::Yellow,
+        _ => Tint::Green,
     }
 }
 
@@ -214,11 +229,7 @@ pub(crate) fn story(line: &Line) -> Vec<String> {
 /// rest is missing.
 pub(super) fn summary(out: &mut String, report: &Report, look: Look, quiet: bool, told: bool) {
     let (priority, text) = headline(report);
-    let tint = match priority {
-        3 => Tint::Red,
-        4 => Tint::Yellow,
-        _ => Tint::Green,
-    };
+    let tint = tint_of(priority);
     let health = report.health.word();
     let text = text.replacen(health, &look.paint(tint, health), 1);
     if !told {

@@ -42,6 +42,22 @@ pub enum Color {
     Never,
 }
 
+impl Color {
+    /// Whether an output that is a terminal, or is none, gets colours.
+    fn wanted(self, terminal: bool) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Never => false,
+            Self::Auto => terminal && terminal_has_color(),
+        }
+    }
+
+    /// The same of stdout.
+    pub fn on_stdout(self) -> bool {
+        self.wanted(io::stdout().is_terminal())
+    }
+}
+
 /// Which of our outputs systemd connected to the journal.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Journal {
@@ -76,17 +92,14 @@ pub struct Printer {
 
 impl Printer {
     /// A printer for what stdout is, or stderr where the report stands `aside`.
-    pub fn new(shape: Shape, color: Color, journal: Journal, aside: bool) -> Self {
+    pub fn new(shape: Shape, color: Color, journal: Journal, verb: &str, aside: bool) -> Self {
         let terminal = if aside { io::stderr().is_terminal() } else { io::stdout().is_terminal() };
-        let wanted = match color {
-            Color::Always => true,
-            Color::Never => false,
-            Color::Auto => terminal && terminal_has_color(),
-        };
+        let wanted = color.wanted(terminal);
         let look = Look {
             color: wanted && !journal.stdout,
             column: (terminal && !journal.stdout).then_some(COLUMN),
             journal: journal.stdout,
+            check: verb == "check",
         };
         Self { shape, aside, look }
     }

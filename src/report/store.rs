@@ -45,7 +45,11 @@ pub fn store_again(file: &mut File, document: &str) -> io::Result<()> {
     file.write_all(document.as_bytes())
 }
 
-fn replace(path: &Path, document: &str) -> io::Result<File> {
+/// Replaces a file in one move, readable by all.
+///
+/// # Errors
+/// Why not; the old one is then still there.
+pub fn replace(path: &Path, document: &str) -> io::Result<File> {
     let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::ErrorKind::InvalidFilename.into());
     };

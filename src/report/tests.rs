@@ -1,8 +1,8 @@
 use super::{people::Look, *};
 use crate::error::Cause;
 
-const TERMINAL: Look = Look { color: false, column: Some(32), journal: false };
-const PIPE: Look = Look { color: false, column: None, journal: false };
+const TERMINAL: Look = Look { color: false, column: Some(32), journal: false, check: false };
+const PIPE: Look = Look { color: false, column: None, journal: false, check: false };
 const JOURNAL: Look = Look { journal: true, ..PIPE };
 
 fn sysctl(name: &str, must: Must, status: Status, was: Option<&str>, now: Option<&str>) -> Line {
@@ -256,6 +256,16 @@ fn lines_come_from_steps() {
     let planned = Line::of_verdict(&step, change(), Status::Planned);
     assert_eq!(shown(&planned, PIPE), "planned sysctl a.b: 0 -> 1 (because)\n");
     assert_eq!(shown(&Line::of_verdict(&step, change(), Status::Drift), PIPE), "drift sysctl a.b: is 0, planned 1\n");
+    let checking = Look { check: true, ..PIPE };
+    for (verdict, must, status, expected) in [
+        (change(), Must::Required, Status::Drift, "FAIL sysctl a.b: is 0, planned 1\n"),
+        (change(), Must::Optional, Status::Drift, "WARN sysctl a.b: is 0, planned 1\n"),
+        (change(), Must::Required, Status::Warn, "WARN sysctl a.b: 0 -> 1\n"),
+        (change(), Must::Required, Status::Already, "OK sysctl a.b: 0 -> 1\n"),
+    ] {
+        let line = Line { must, ..Line::of_verdict(&step, verdict, status) };
+        assert_eq!(shown(&line, checking), expected);
+    }
     let failed = Line::of_outcome(&step, Outcome::Failed(Fault::new(Cause::Sysctl, "no")), Duration::ZERO);
     assert!(failed.hurts() && failed.priority() == 4);
     assert_eq!(shown(&failed, PIPE), "failed sysctl a.b: no, going on without it\n");

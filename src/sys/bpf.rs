@@ -106,7 +106,7 @@ pub fn kind_of(fd: BorrowedFd<'_>) -> Option<Pinned> {
     }
 }
 
-fn info<T>(fd: BorrowedFd<'_>) -> io::Result<T> {
+pub(super) fn info<T>(fd: BorrowedFd<'_>) -> io::Result<T> {
     let mut info: T = zeroed();
     let mut attr: bpf_attr = zeroed();
     attr.info.bpf_fd = fd.as_raw_fd() as u32;
@@ -219,6 +219,24 @@ pub fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
     let mut attr: bpf_attr = zeroed();
     attr.link_detach.link_fd = link.as_raw_fd() as u32;
     bpf(bpf_cmd::BPF_LINK_DETACH, &mut attr).map(drop)
+}
+
+/// Runs a program on a packet of zeroes so many times (BPF_PROG_TEST_RUN, 4.12): what it returned, and the nanoseconds of
+/// one run.
+///
+/// # Errors
+/// EOPNOTSUPP, 524: for kinds that only the kernel can run.
+#[allow(unsafe_code, reason = "the attribute is a C union")]
+pub fn test_run(program: BorrowedFd<'_>, times: u32) -> io::Result<(u32, u32)> {
+    let packet = [0_u8; 64];
+    let mut attr: bpf_attr = zeroed();
+    attr.test.prog_fd = program.as_raw_fd() as u32;
+    attr.test.data_in = packet.as_ptr() as u64;
+    attr.test.data_size_in = packet.len() as u32;
+    attr.test.repeat = times;
+    bpf(bpf_cmd::BPF_PROG_TEST_RUN, &mut attr)?;
+    // SAFETY: the kernel has filled this member, which is plain numbers.
+    unsafe { Ok((attr.test.retval, attr.test.duration)) }
 }
 
 /// Writes one entry. `key` and `value` must be as long as the map's; a per-CPU value is one rounded-up copy a CPU.

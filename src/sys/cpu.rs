@@ -12,7 +12,8 @@ pub fn online() -> &'static [u32] {
 
 /// How many CPUs this machine could ever have: the copies of a per-CPU value. 1 when it cannot be told.
 pub fn possible() -> u32 {
-    list("possible").len() as u32
+    static POSSIBLE: OnceLock<u32> = OnceLock::new();
+    *POSSIBLE.get_or_init(|| list("possible").len() as u32)
 }
 
 fn list(file: &str) -> Vec<u32> {

@@ -133,6 +133,14 @@ pub struct NewProgram<'a> {
     pub btf: Option<(BorrowedFd<'a>, Records, Records)>,
 }
 
+/// The instructions of a program that returns a number: BPF_MOV64_IMM(R0, number) and BPF_EXIT_INSN().
+pub fn returns(number: u32) -> [bpf_insn; 2] {
+    let (mut set, mut exit): (bpf_insn, bpf_insn) = (zeroed(), zeroed());
+    (set.code, set.imm) = (0xb7, number as i32);
+    exit.code = 0x95;
+    [set, exit]
+}
+
 /// Records of .BTF.ext: their bytes, and the size of one.
 #[derive(Clone, Debug, Default)]
 pub struct Records {

@@ -11,6 +11,7 @@ pub mod ids;
 pub mod limit;
 pub mod link;
 pub mod load;
+pub mod look;
 #[cfg_attr(any(test, fuzzing), allow(dead_code, reason = "fuzz.rs counts memory instead"))]
 pub mod memory;
 pub mod mount;

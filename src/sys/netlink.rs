@@ -45,8 +45,20 @@ const IFLA_XDP_HW_PROG_ID: u16 = 7;
 /// # Errors
 /// What socket(2), send(2) or recv(2) on a NETLINK_ROUTE socket gives.
 pub fn interface(name: &IfName) -> io::Result<Option<Interface>> {
+    Ok(ask(&request(0, name.as_str()))?.map(|(_, interface)| interface))
+}
+
+/// Looks an interface up by its index in this network namespace, and tells its name. `None`: there is none.
+///
+/// # Errors
+/// As [`interface`].
+pub fn interface_at(index: u32) -> io::Result<Option<(String, Interface)>> {
+    ask(&request(index, ""))
+}
+
+fn ask(request: &[u8]) -> io::Result<Option<(String, Interface)>> {
     let socket = route_socket()?;
-    send(&socket, &request(name))?;
+    send(&socket, request)?;
     let mut answer = vec![0u8; 32 * 1024];
     let length = receive(&socket, &mut answer)?;
     parse(answer.get(..length).unwrap_or_default())
@@ -77,24 +89,27 @@ fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<usize> {
     usize::try_from(got).map_err(|_| io::Error::last_os_error())
 }
 
-/// RTM_GETLINK for one name: nlmsghdr, ifinfomsg, IFLA_IFNAME.
-fn request(name: &IfName) -> Vec<u8> {
-    let name = name.as_str().as_bytes();
+/// RTM_GETLINK for one index, or for one name where that is 0: nlmsghdr, ifinfomsg, IFLA_IFNAME.
+fn request(index: u32, name: &str) -> Vec<u8> {
     let attribute = 4 + name.len() + 1;
-    let length = 16 + 16 + align(attribute);
+    let length = if index == 0 { 32 + align(attribute) } else { 32 };
     let mut out = Vec::with_capacity(length);
     out.extend_from_slice(&(length as u32).to_ne_bytes());
     out.extend_from_slice(&libc::RTM_GETLINK.to_ne_bytes());
     out.extend_from_slice(&(libc::NLM_F_REQUEST as u16).to_ne_bytes());
+    out.resize(20, 0);
+    out.extend_from_slice(&index.to_ne_bytes());
     out.resize(32, 0);
-    out.extend_from_slice(&(attribute as u16).to_ne_bytes());
-    out.extend_from_slice(&IFLA_IFNAME.to_ne_bytes());
-    out.extend_from_slice(name);
-    out.resize(length, 0);
+    if index == 0 {
+        out.extend_from_slice(&(attribute as u16).to_ne_bytes());
+        out.extend_from_slice(&IFLA_IFNAME.to_ne_bytes());
+        out.extend_from_slice(name.as_bytes());
+        out.resize(length, 0);
+    }
     out
 }
 
-fn parse(message: &[u8]) -> io::Result<Option<Interface>> {
+fn parse(message: &[u8]) -> io::Result<Option<(String, Interface)>> {
     let kind = u16_at(message, 4);
     if kind == Some(libc::NLMSG_ERROR as u16) {
         let errno = i32_at(message, 16).map_or(libc::EPROTO, |n| -n);
@@ -104,6 +119,8 @@ fn parse(message: &[u8]) -> io::Result<Option<Interface>> {
         return Err(io::Error::from_raw_os_error(libc::EPROTO));
     };
     let mut found = Interface { index: index.unsigned_abs(), ..Interface::default() };
+    let name = attributes(body).find(|(kind, _)| *kind == IFLA_IFNAME).map(|(_, name)| name).unwrap_or_default();
+    let name = String::from_utf8_lossy(name).trim_end_matches('\0').to_owned();
     let xdp = attributes(body).find(|(kind, _)| *kind == IFLA_XDP);
     let mut single = (0u8, 0u32);
     for (kind, value) in xdp.map(|(_, nested)| attributes(nested)).into_iter().flatten() {
@@ -124,7 +141,7 @@ fn parse(message: &[u8]) -> io::Result<Option<Interface>> {
         (3, id) => found.offload = id,
         _ => {}
     }
-    Ok(Some(found))
+    Ok(Some((name, found)))
 }
 
 fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
@@ -159,5 +176,7 @@ mod tests {
         let lo = interface(&"lo".parse().unwrap()).unwrap().unwrap();
         assert_eq!(lo.index, 1);
         assert_eq!(interface(&"no-such-if".parse().unwrap()).unwrap(), None);
+        assert_eq!(interface_at(1).unwrap(), Some(("lo".to_owned(), lo)));
+        assert_eq!(interface_at(0x7fff_0000).unwrap(), None);
     }
 }

@@ -182,6 +182,11 @@ pub fn wait_readable(fd: impl AsFd, limit: Duration) -> bool {
     poll(&mut [PollFd::new(fd.as_fd(), PollFlags::POLLIN)], limit)
 }
 
+/// Waits until nobody is left who could write into this pipe, or as [`wait_readable`]; not for what is written.
+pub fn wait_hang_up(fd: impl AsFd, limit: Duration) -> bool {
+    poll(&mut [PollFd::new(fd.as_fd(), PollFlags::empty())], limit)
+}
+
 /// Descriptors to be waited on again and again.
 pub struct Watch<'fd>(Vec<PollFd<'fd>>);
 

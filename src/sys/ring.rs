@@ -80,6 +80,28 @@ impl Ring {
     }
 }
 
+/// Bytes that were written into a ring buffer and are not read yet. Leaves no mapping behind.
+///
+/// # Errors
+/// EPERM for a descriptor that may not read, EINVAL for another kind of map.
+#[allow(unsafe_code, reason = "shared memory")]
+pub fn backlog(map: &OwnedFd) -> io::Result<u64> {
+    let page = super::process::page_size() as usize;
+    let position = |offset| {
+        let at = share(map, page, libc::PROT_READ, offset)?;
+        // SAFETY: a position lies at the start of its own page, which stays mapped until it was read; nobody else knows
+        // of the mapping.
+        unsafe {
+            let position = (*at.cast::<AtomicU64>()).load(Ordering::Acquire);
+            libc::munmap(at.cast_mut().cast(), page);
+            Ok::<u64, io::Error>(position)
+        }
+    };
+    // The consumer first: it never overtakes the producer.
+    let read = position(0)?;
+    Ok(position(page)?.saturating_sub(read))
+}
+
 #[allow(unsafe_code, reason = "mmap(2)")]
 fn share(map: &OwnedFd, bytes: usize, access: libc::c_int, offset: usize) -> io::Result<*const u8> {
     // SAFETY: a new mapping touches no memory that is in use.

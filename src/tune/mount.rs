@@ -14,6 +14,10 @@ use crate::{
     tune,
 };
 
+/// What a survey finds where nothing is mounted.
+pub const ABSENT: &str = "not mounted";
+const MOUNTED: &str = "mounted";
+
 const fn magic(fs: FsKind) -> u64 {
     match fs {
         FsKind::Bpf => BPF_MAGIC,
@@ -70,7 +74,7 @@ fn surveyed(wish: &MountWish, at: &Path, facts: &Facts) -> Result<Verdict, Fault
     }
     check_place(at)?;
     tune::needs(facts, &format!("mount {name}"), CAP_SYS_ADMIN)?;
-    Ok(Verdict::Change { was: Some("not mounted".into()), now: format!("mounted{}", asked(wish)) })
+    Ok(Verdict::Change { was: Some(ABSENT.into()), now: format!("{MOUNTED}{}", asked(wish)) })
 }
 
 /// Whether the bpffs in its usual place delegates anything.
@@ -100,7 +104,7 @@ fn check_place(at: &Path) -> Result<(), Fault> {
 /// What is mounted, and that a mode other than asked for is left alone: others may rely on it.
 fn state(wish: &MountWish, at: &Path) -> String {
     let Ok(root) = fs::metadata(at) else {
-        return "mounted".into();
+        return MOUNTED.into();
     };
     // The kernel adds the sticky bit to the root of every bpffs (bpf_fill_super() in kernel/bpf/inode.c).
     let mode = root.mode() & 0o6777;
@@ -108,7 +112,7 @@ fn state(wish: &MountWish, at: &Path) -> String {
         && wish.uid.is_none_or(|asked| asked == root.uid())
         && wish.gid.is_none_or(|asked| asked == root.gid());
     if as_asked {
-        return "mounted".into();
+        return MOUNTED.into();
     }
     format!(
         "mounted, mode {mode:04o}, owner {}:{}; not changed to{}, since it is not our mount",
@@ -116,6 +120,16 @@ fn state(wish: &MountWish, at: &Path) -> String {
         root.gid(),
         asked(wish)
     )
+}
+
+/// What the root of a mount of ours is like, where that is not as asked for.
+pub fn changed(wish: &MountWish) -> Option<Verdict> {
+    let at = Path::new(wish.fs.usual_place());
+    let was = state(wish, at);
+    (wish.fs == FsKind::Bpf && is_mounted(wish.fs, at) == Ok(true) && was != MOUNTED).then(|| Verdict::Change {
+        was: was.split("; ").next().map(str::to_owned),
+        now: format!("{MOUNTED}{}", asked(wish)),
+    })
 }
 
 fn asked(wish: &MountWish) -> String {
@@ -134,12 +148,16 @@ fn asked(wish: &MountWish) -> String {
     text
 }
 
-/// Mounts the file system and makes its root as wished. What is mounted already stays as it is.
+/// Mounts the file system and makes its root as wished. What is mounted already stays as it is, unless it is `ours`.
 ///
 /// # Errors
 /// What mount(2) says; or the root could not be made as wished, and then it is unmounted again.
-pub fn apply(wish: &MountWish) -> Result<(String, String), Fault> {
-    mount_at(wish, Path::new(wish.fs.usual_place()))
+pub fn apply(wish: &MountWish, ours: bool) -> Result<(String, String), Fault> {
+    let at = Path::new(wish.fs.usual_place());
+    if ours && is_mounted(wish.fs, at)? {
+        finish(wish, at)?;
+    }
+    mount_at(wish, at)
 }
 
 fn mount_at(wish: &MountWish, at: &Path) -> Result<(String, String), Fault> {

@@ -3,12 +3,14 @@
 mod explain;
 mod glob;
 mod judge;
+mod others;
 mod rules;
 mod value;
 
 use std::{io, path::Path, sync::OnceLock};
 
-pub use judge::{Ask, Seen, judge};
+pub use judge::{Ask, Seen, described, judge, satisfied};
+pub use others::Others;
 pub use value::same;
 
 use crate::{
@@ -132,7 +134,7 @@ fn read_back(dir: &Dir, key: &SysctlKey, goal: &Goal, now: &str) -> Result<(Stri
     let path = key.path();
     match dir.read(path) {
         Ok(Some(text)) if same(&text, now) => Ok((value::shown(&text), String::new())),
-        Ok(Some(text)) if judge::satisfied(path, goal, &text) => {
+        Ok(Some(text)) if satisfied(path, goal, &text) => {
             Ok((value::shown(&text), format!("wrote \"{now}\", the kernel made it \"{}\"", value::shown(&text))))
         }
         Ok(Some(text)) => {

@@ -216,6 +216,18 @@ fn load(run: &mut Run, plan: &Plan, changes: &mut Changes) -> Go {
     let found = plan.bpf.objects.iter().flat_map(|object| found(object, Status::Planned));
     // So are the programs that are known to give way to others.
     found.filter(|line| line.status != Status::Planned).for_each(|line| run.say(line));
+    // Before anything is carried over with a second name.
+    for misfit in &plan.bpf.around.misfits {
+        let (id, must) = (format!("pins {}", misfit.path.display()), Must::Optional);
+        match misfit.mend() {
+            Ok(()) => run.say(Line {
+                was: Some(misfit.was()),
+                now: Some(misfit.wanted()),
+                ..Line::new(id, Phase::Load, must, Status::Done)
+            }),
+            Err(fault) => run.fail(id, Phase::Load, must, fault),
+        }
+    }
     if !plan.bpf.changes() {
         return Ok(());
     }

@@ -1,8 +1,10 @@
 //! `check` and `apply --dry-run`: the plan held against the kernel. Changes nothing.
 
-use super::{objects::found, run::Run};
+use std::path::Path;
+
+use super::{objects::found, run::Run, validate};
 use crate::{
-    bpf::Store,
+    bpf::{BpfPlan, Store},
     cli::Options,
     config::Config,
     health::Health,
@@ -11,12 +13,16 @@ use crate::{
     report::{Line, Status},
     step::{Action, Must, Phase, Verdict},
     sys,
+    tune::sysctl::Others,
 };
 
-/// Says whether the kernel is as planned.
-pub fn check(config: &Config, options: &Options) -> Health {
+/// Says whether the kernel is as planned; with `probe`, whether it takes a program now.
+pub fn check(config: &Config, options: &Options, probe: bool) -> Health {
     let mut run = Run::new("check", options, &config.sources);
     let known = look(&mut run, config, options, Status::Drift);
+    if probe {
+        run.say(validate::probed());
+    }
     let health = known.unwrap_or_else(|| judge(&run.lines));
     run.end(health, false)
 }
@@ -44,17 +50,18 @@ fn look(run: &mut Run, config: &Config, options: &Options, change: Status) -> Op
     };
     let plan = Plan::new(config, &run.facts, &taken, options.allow_untrusted);
     run.notes.extend(plan.notes.iter().cloned());
-    let mut lines: Vec<Line> = plan
-        .steps
-        .iter()
-        .map(|(step, verdict)| match (&step.action, verdict) {
-            (Action::Limit { .. }, Verdict::Change { .. }) if change == Status::Drift => {
-                let why = "a limit of the run that applies, which ended with it".into();
-                Line::of_verdict(step, Verdict::Skip { why }, change)
-            }
-            _ => Line::of_verdict(step, verdict.clone(), change),
-        })
-        .collect();
+    let checking = change == Status::Drift;
+    let others = if checking { Others::read() } else { Others::default() };
+    let mut lines = if checking { validate::machine(&plan, &run.facts) } else { Vec::new() };
+    let steps = plan.steps.iter().map(|(step, verdict)| match (&step.action, verdict) {
+        (Action::Limit { .. }, Verdict::Change { .. }) if checking => {
+            let why = "a limit of the run that applies, which ended with it".into();
+            Line::of_verdict(step, Verdict::Skip { why }, change)
+        }
+        _ if checking => validate::of_key(Line::of_verdict(step, verdict.clone(), change), step, &others),
+        _ => Line::of_verdict(step, verdict.clone(), change),
+    });
+    lines.extend(steps);
     lines.extend(plan.bpf.objects.iter().flat_map(|object| found(object, change)));
     for item in &plan.blocked {
         let must = if item.optional { Must::Optional } else { Must::Required };
@@ -67,11 +74,29 @@ fn look(run: &mut Run, config: &Config, options: &Options, change: Status) -> Op
         let note = "no longer in the configuration".to_owned();
         lines.push(Line { note, ..Line::new(format!("object {name}"), Phase::Commit, Must::Required, change) });
     }
+    lines.extend(around(&plan.bpf, change));
     lines.extend(unfinished(&plan.bpf.store, change));
     lines.sort_by_key(|line| line.phase);
     run.fit(lines.iter().map(|line| line.id.as_str()).collect::<Vec<_>>().into_iter());
     lines.into_iter().for_each(|line| run.say(line));
     plan.bpf.is_bad_input().then_some(Health::BadInput)
+}
+
+/// What lies around the pins: what `apply` makes right, and what it leaves alone.
+fn around(plan: &BpfPlan, change: Status) -> Vec<Line> {
+    let line = |path: &Path, must, status| Line::new(format!("pins {}", path.display()), Phase::Commit, must, status);
+    let misfits = plan.around.misfits.iter().map(|misfit| Line {
+        was: Some(misfit.was()),
+        now: Some(misfit.wanted()),
+        ..line(&misfit.path, Must::Required, change)
+    });
+    let strays = plan
+        .around
+        .strays
+        .iter()
+        .filter(|_| change == Status::Drift)
+        .map(|stray| Line { note: "not made by bpfboot".to_owned(), ..line(stray, Must::Optional, Status::Warn) });
+    misfits.chain(strays).collect()
 }
 
 fn unfinished(store: &Store, change: Status) -> Option<Line> {

@@ -7,6 +7,7 @@ mod check;
 mod detach;
 mod entrypoint;
 mod events;
+mod machine;
 mod objects;
 #[cfg(feature = "workbench")]
 mod preflight;
@@ -14,7 +15,9 @@ mod profiles;
 #[cfg(feature = "workbench")]
 mod render;
 mod run;
+mod status;
 mod undo;
+mod validate;
 
 use std::path::PathBuf;
 
@@ -74,7 +77,8 @@ fn health_of(command: &Command, options: &Options) -> Health {
         }),
         Command::Caps => with_config(options, |config| capabilities::print(config, options)),
         Command::Render { .. } | Command::Preflight { .. } => at_workbench(command, options),
-        Command::Check => with_config(options, |config| check::check(config, options)),
+        Command::Check { probe } => with_config(options, |config| check::check(config, options, *probe)),
+        Command::Status(show) => with_config(options, |config| status::status(config, options, show)),
         Command::Events { kinds } => with_config(options, |config| events::events(config, options, kinds)),
         Command::Attach { interface, mode, object, program, wait, configured } => {
             let wish = attach::Wish {
@@ -119,7 +123,7 @@ fn at_workbench(_: &Command, _: &Options) -> Health {
 const fn stands_back(command: &Command) -> Option<(&'static str, bool)> {
     match command {
         Command::Apply { dry_run } => Some(("apply", !*dry_run)),
-        Command::Check => Some(("check", false)),
+        Command::Check { .. } => Some(("check", false)),
         Command::Attach { .. } => Some(("attach", true)),
         _ => None,
     }

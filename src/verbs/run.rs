@@ -57,7 +57,7 @@ impl Run {
         logger::init(options.shape, journal);
         Self {
             verb,
-            printer: Printer::new(options.shape, options.color, journal, aside),
+            printer: Printer::new(options.shape, options.color, journal, verb, aside),
             facts,
             lines: Vec::new(),
             notes: Vec::new(),

@@ -64,6 +64,9 @@ fn sees_each_call(way: &str) {
         assert_eq!(seen(s), expected, "calls seen by {way}");
         s.check(&config).exits(0);
         s.apply(&config).exits(0).nothing_done();
+        let seen = s.with(&config, &["status"]).exits(0);
+        let links = seen.json["objects"][0]["links"].as_array().unwrap();
+        assert_eq!((links.len(), &links[0]["state"], &links[0]["id"]), (1, &"alive".into(), &link["id"]), "{links:?}");
         let program = format!("{LIVE}/probes/progs/by_{way}");
         assert_eq!(s.pinned("prog", &program)["id"], link["prog_id"]);
     });

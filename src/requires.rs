@@ -2,7 +2,7 @@
 
 /// A list, a name in it, and what it takes: options without their `CONFIG_`, `A|B` where one of them is enough; a number
 /// is the first version. A name that ends with `*` stands for all that begin so; the first line that fits counts.
-const TABLE: &str = include_str!("options.txt");
+const TABLE: &str = include_str!("requires.txt");
 
 /// What something takes; `None` where the table does not tell.
 pub fn of(list: &str, name: &str) -> Option<&'static str> {
