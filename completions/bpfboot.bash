@@ -3,7 +3,7 @@
 
 _bpfboot() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} verb='' list='' one i
-    local verbs='apply check status undo attach detach events run caps render preflight profiles help'
+    local verbs='apply check status undo attach detach events run caps render inspect preflight profiles help'
 
     # The first bare word is the verb. The word after an option may be that option's value.
     for ((i = 1; i < COMP_CWORD; i++)); do
@@ -35,6 +35,7 @@ _bpfboot() {
                         attach) list+=' --configured --mode --object --program --wait' ;;
                         detach) list+=' --object --program' ;;
                         events) list+=' --kind' ;;
+                        inspect) list+=' --load' ;;
                         preflight) list+=' --kernel-config --btf --release' ;;
                     esac
                     ;;
@@ -44,6 +45,11 @@ _bpfboot() {
                         attach | detach) [[ $before != "$verb" ]] || list=$(ls /sys/class/net 2>/dev/null) ;;
                         render) [[ $before != "$verb" ]] || list='systemd docker compose kubernetes oci sysctl.d limits' ;;
                         run) compopt -o default 2>/dev/null; mapfile -t COMPREPLY < <(compgen -c -- "$word"); return ;;
+                        inspect)
+                            compopt -o filenames 2>/dev/null
+                            mapfile -t COMPREPLY < <(compgen -W 'builtin:edge builtin:reads builtin:trace' -- "$word"; compgen -f -- "$word")
+                            return
+                            ;;
                         profiles) [[ $before != "$verb" ]] || list='core network tracing guide' ;;
                         help) [[ $before != "$verb" ]] || list=$verbs ;;
                     esac

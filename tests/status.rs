@@ -18,7 +18,7 @@ use nix::{
 };
 
 use common::{
-    LIVE, Report, Sandbox, Value,
+    LIVE, Ran, Report, Sandbox, Value, binary,
     net::{Wire, ip, xdp},
     object, ok, sandbox, wait_for,
 };
@@ -165,6 +165,47 @@ fn what_is_dead_missing_or_replaced_is_called_so() {
         ip("link add veth0 type veth peer name veth9");
         s.apply(EDGE).exits(0);
         s.with(EDGE, &["status"]).exits(0);
+    });
+}
+
+#[test]
+fn a_link_in_another_network_namespace_is_alive_there() {
+    sandbox(|s| {
+        let _wire = Wire::new(s, "veth0");
+        s.apply(EDGE).exits(0);
+        let elsewhere = Command::new("unshare")
+            .args(["--net", binary().to_str().unwrap(), "--json", "-c", "/run/test.toml", "status"])
+            .output()
+            .unwrap();
+        let seen = Report::of(Ran::of(elsewhere)).exits(0);
+        let link = one(&seen, "links", "xdp_main@veth0");
+        assert_eq!((&link["state"], &link["mode"]), (&"alive".into(), &"".into()), "{link}");
+        assert_eq!(link["why"], "in another network namespace");
+    });
+}
+
+#[test]
+fn an_apply_at_work_is_no_drift() {
+    sandbox(|s| {
+        let _wire = Wire::new(s, "veth0");
+        let config = |rate: u32| format!("{EDGE}globals.limit_burst = {rate}\n");
+        s.apply(EDGE).exits(0);
+        let mut told = Vec::new();
+        let mut watching = s.command(&["--json", "-c", "/run/test.toml", "status", "--watch", "10ms"]);
+        let mut child = watching.stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        lines.next().unwrap().unwrap();
+        for round in 0..10 {
+            let path = s.config("again.toml", &config(round + 2));
+            s.json(&["-c", path.to_str().unwrap(), "apply"]).exits(0);
+        }
+        kill(Pid::from_raw(child.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+        for line in lines {
+            let document: Value = serde_json::from_str(&line.unwrap()).unwrap();
+            told.push(document["health"].as_str().unwrap().to_owned());
+        }
+        assert_eq!(child.wait().unwrap().code(), Some(0), "{told:?}");
+        assert!(told.len() > 3 && told.iter().all(|health| health == "healthy"), "{told:?}");
     });
 }
 

@@ -21,6 +21,7 @@ pub mod kind {
     pub const PTR: u32 = 2;
     pub const ARRAY: u32 = 3;
     pub const STRUCT: u32 = 4;
+    pub const FUNC: u32 = 12;
     pub const FUNC_PROTO: u32 = 13;
     pub const VAR: u32 = 14;
     pub const DATASEC: u32 = 15;
@@ -99,6 +100,23 @@ impl<'a> Types<'a> {
     pub fn members(&self, at: usize) -> Option<impl Iterator<Item = usize> + use<>> {
         let count = self.count(at).filter(|count| self.kind(at) == Some(kind::STRUCT) && *count <= MEMBERS_MAX)?;
         Some((0..count).map(move |index| at + 12 + 12 * index))
+    }
+
+    /// The functions that a section names: `.ksyms` those of the kernel.
+    pub fn functions(&self, section: &str) -> Vec<String> {
+        let is_it = |at: &&usize| self.kind(**at) == Some(kind::DATASEC) && self.name(**at).as_deref() == Some(section);
+        let Some(at) = self.places.iter().skip(1).find(is_it) else { return Vec::new() };
+        let entry = |index| self.places.get(self.word(at + 12 + 12 * index)? as usize).copied();
+        let found = (0..self.count(*at).unwrap_or(0)).filter_map(entry).filter(|at| self.kind(*at) == Some(kind::FUNC));
+        found.filter_map(|at| Some(self.name(at)?.into_owned())).collect()
+    }
+
+    /// The name of a function, and its number of arguments if the verifier looks at it alone (BTF_FUNC_GLOBAL).
+    pub fn function(&self, id: u32) -> Option<(String, Option<usize>)> {
+        let at = *self.places.get(id as usize)?;
+        let arguments = || self.count(*self.places.get(self.word(at + 8)? as usize)?);
+        let global = if self.count(at)? == 1 { arguments() } else { None };
+        Some((self.name(at)?.into_owned(), global))
     }
 
     /// Where the variables and functions of a data section stand.

@@ -110,13 +110,6 @@ pub fn check(bytes: &[u8]) -> Result<(), Fault> {
     symbols.iter().try_for_each(|symbol| name(symbol.name(endian, symbols.strings()).unwrap_or_default().len()))
 }
 
-/// The contents of a section of an object.
-pub(super) fn section<'a>(bytes: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    let (header, endian) = header(bytes).ok()?;
-    let sections = header.sections(endian, bytes).ok()?;
-    sections.section_by_name(endian, name)?.1.data(endian, bytes).ok()
-}
-
 /// Looks into an object that was [checked](check).
 ///
 /// # Errors
@@ -215,6 +208,13 @@ fn map_types(types: &Types<'_>, map: Option<usize>, outer: bool) -> u64 {
         }
     }
     all
+}
+
+/// The bytes of a section.
+pub(super) fn section<'a>(elf: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let (header, endian) = header(elf).ok()?;
+    let (_, section) = header.sections(endian, elf).ok()?.section_by_name(endian, name)?;
+    section.data(endian, elf).ok()
 }
 
 pub(super) fn section_name<'a>(

@@ -118,8 +118,20 @@ fn settle(results: Vec<Loaded<'_>>, works: &mut [Work<'_>], out: &Out) -> Result
 
 fn load_one(load: &Load<'_, '_>, btf: &KernelBtf<'_>, log: &mut Vec<u8>) -> Result<OwnedFd, Fault> {
     let Load { job, opened, .. } = load;
-    let name = job.name.as_str();
-    let (program, function) = look_up(&opened.object, job)
+    verify(&new_program(job, &opened.object, opened.btf.as_ref(), btf)?, job.kind, log)
+}
+
+/// A program as the kernel is asked to load it; `own`: the object's BTF in the kernel.
+///
+/// # Errors
+/// A [`Cause::Object`] or [`Cause::Kernel`] fault: aya or this kernel knows no such program, or not its target.
+pub(super) fn new_program<'a>(
+    job: &'a ProgramJob,
+    object: &'a Object,
+    own: Option<&'a OwnedFd>,
+    btf: &'a KernelBtf<'_>,
+) -> Result<NewProgram<'a>, Fault> {
+    let (program, function) = look_up(object, job)
         .ok_or_else(|| Fault::new(Cause::Object, format!("aya cannot load section {:?}", job.section)))?;
     let (kind, attach, flags) = kernel_type(&program.section, &job.section);
     if kind == P::BPF_PROG_TYPE_EXT {
@@ -132,8 +144,8 @@ fn load_one(load: &Load<'_, '_>, btf: &KernelBtf<'_>, log: &mut Vec<u8>) -> Resu
         Some((name, of)) => btf_id(btf.get()?, &name, of, job)?,
         None => 0,
     };
-    let new = NewProgram {
-        name,
+    Ok(NewProgram {
+        name: job.name.as_str(),
         kind: kind as u32,
         expected_attach_type: attach,
         flags,
@@ -142,9 +154,8 @@ fn load_one(load: &Load<'_, '_>, btf: &KernelBtf<'_>, log: &mut Vec<u8>) -> Resu
         kernel_version: program.kernel_version.unwrap_or_else(|| KernelVersion::running().code()),
         attach_btf_id,
         token: btf.outside.token(),
-        btf: opened.btf.as_ref().map(|btf| (btf.as_fd(), functions(function), lines(function))),
-    };
-    verify(&new, job.kind, log)
+        btf: own.map(|btf| (btf.as_fd(), functions(function), lines(function))),
+    })
 }
 
 /// What aya made of a program.
@@ -162,7 +173,7 @@ fn lines(function: &Function) -> Records {
 }
 
 /// Loads without a log, which is the fast way; a refusal is asked for again with one. The first errno is the true one.
-fn verify(new: &NewProgram<'_>, kind: Kind, log: &mut Vec<u8>) -> Result<OwnedFd, Fault> {
+pub(super) fn verify(new: &NewProgram<'_>, kind: Kind, log: &mut Vec<u8>) -> Result<OwnedFd, Fault> {
     let first = match load_program(new, &mut []) {
         Ok(fd) => return Ok(fd),
         Err(error) => error,

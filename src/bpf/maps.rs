@@ -165,7 +165,7 @@ pub fn is_replaced(job: &Job, name: &str) -> bool {
         || job.inner_maps.get(name).is_some()
 }
 
-fn create(
+pub(super) fn create(
     name: &str,
     map: &aya_obj::Map,
     layout: Layout,
@@ -213,7 +213,7 @@ fn new_map<'a>(name: &'a str, map: &aya_obj::Map, layout: Layout, btf: Option<&'
 }
 
 /// Writes the initial values of the object's global variables, and freezes constants.
-fn fill_globals(fd: &OwnedFd, map: &aya_obj::Map) -> Result<(), Fault> {
+pub(super) fn fill_globals(fd: &OwnedFd, map: &aya_obj::Map) -> Result<(), Fault> {
     if !map.data().is_empty() {
         bpf::write_entry(fd.as_fd(), &0u32.to_ne_bytes(), map.data())
             .map_err(|e| Fault::io(Cause::Map, "write the initial values", &e))?;

@@ -24,6 +24,8 @@ mod foresee;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod generation;
+#[cfg(feature = "workbench")]
+mod inspect;
 mod job;
 mod kconfig;
 mod kind;
@@ -53,6 +55,8 @@ mod wire;
 pub use commit::{Committed, commit, retire};
 pub use foresee::Prospect;
 pub use generation::open_live;
+#[cfg(feature = "workbench")]
+pub use inspect::{Inspection, Program, STACK_MAX, Warning, inspect};
 pub use job::XdpJob;
 pub use kind::Kind;
 pub use layout::Layout;

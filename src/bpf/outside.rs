@@ -111,7 +111,6 @@ impl Outside {
     }
 
     /// Nothing but the kernel's BTF.
-    #[cfg(any(test, fuzzing))]
     pub fn of_kernel() -> Self {
         let mut outside = Self::default();
         outside.take_file(Path::new(KERNEL_BTF));

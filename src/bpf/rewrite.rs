@@ -11,7 +11,7 @@ use object::{
 
 use super::{
     btf::{add_name, add_string, strings_at, text, word},
-    elf::{damaged, header, is_program, section_name},
+    elf::{damaged, header, is_program, section, section_name},
     kind::understand,
 };
 use crate::{config::Table, error::Fault};
@@ -86,6 +86,25 @@ fn rename_in_btf(
         file.put(ext.0 + at, &place.to_ne_bytes())?;
     }
     Ok(Some(()))
+}
+
+/// How many CO-RE relocations an object has (struct btf_ext_header in tools/lib/bpf/libbpf_internal.h).
+pub fn core_relocations(elf: &[u8]) -> Option<usize> {
+    const CORE_RELO: usize = 24;
+    let ext = section(elf, b".BTF.ext")?;
+    let length = word(ext, 4)? as usize;
+    if length < CORE_RELO + 8 {
+        return Some(0);
+    }
+    let (from, end) = (length + word(ext, CORE_RELO)? as usize, word(ext, CORE_RELO + 4)? as usize);
+    let (end, record) = (from + end, word(ext, from)? as usize);
+    let (mut at, mut count) = (from + 4, 0);
+    while at < end {
+        let here = word(ext, at + 4)? as usize;
+        count += here;
+        at = at.checked_add(8)?.checked_add(here.checked_mul(record)?)?;
+    }
+    Some(count)
 }
 
 /// Where .BTF.ext names a section, and the name.

@@ -4,7 +4,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use super::Format;
 use crate::{
-    config::{IfName, PinName, XdpMode},
+    config::{IfName, ObjectSource, PinName, XdpMode},
     event::Kind,
 };
 
@@ -80,6 +80,13 @@ pub enum Command {
         format: Format,
         /// What `run` is to start there.
         command: Vec<OsString>,
+    },
+    /// Say what an object is and takes.
+    Inspect {
+        /// The object.
+        source: ObjectSource,
+        /// Ask the verifier, too.
+        load: bool,
     },
     /// Judge the configuration for another kernel.
     Preflight {

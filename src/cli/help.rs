@@ -29,6 +29,7 @@ verbs:
   run -- COMMAND      apply, let go of every privilege, and become COMMAND
   caps                the capabilities that this configuration needs, and why
   render FORMAT       the same as a unit, a container, a pod, or plain settings
+  inspect OBJECT      what an object holds, takes, and how deep its stack gets
   preflight           will this work on another kernel, which does not run here?
   profiles [NAME]     list the built-in sets of settings, or one of them
   help VERB           more about a verb
@@ -94,6 +95,7 @@ pub(super) fn on(verb: Verb) -> String {
         Verb::Run => RUN,
         Verb::Caps => CAPS,
         Verb::Render => RENDER,
+        Verb::Inspect => INSPECT,
         Verb::Preflight => PREFLIGHT,
         Verb::Profiles => PROFILES,
         Verb::Help => return general(),
@@ -225,6 +227,20 @@ Prints the configuration as a file for somebody else, with the capabilities that
   limits       the limits, for limits.d
 ";
 
+const INSPECT: &str = "\
+usage: bpfboot inspect OBJECT [--load]
+
+Says what an object is before anybody loads it: its programs with their
+instructions, the stack of each chain of calls, which program jumps to which by
+tail calls, helpers, maps, globals, and the least kernel and capabilities that
+it needs, each with its reason. OBJECT is a file or builtin:NAME. What the
+configuration puts into the program arrays of that object counts, too. Ends with
+1 when it would be refused, with 2 when it cannot be read.
+
+      --load   load each program for the verifier's own figures; needs the
+               capabilities of apply, attaches and pins nothing
+";
+
 const PREFLIGHT: &str = "\
 usage: bpfboot preflight --kernel-config FILE [--btf FILE] [--release X.Y]
 
@@ -238,8 +254,8 @@ the mend, or cannot be known.
                              needs them is not known otherwise
       --release X.Y          its version, where FILE does not begin with it
 
-exit codes: 0 it works, 1 it would fail, 2 bad input, 3 only optional items would
-fail, or something cannot be known
+exit codes: 0 it works, 1 it would fail, 2 bad input, 3 optional items would fail,
+or something cannot be known
 ";
 
 const PROFILES: &str = "\

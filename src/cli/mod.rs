@@ -13,7 +13,7 @@ use std::{ffi::OsString, fmt, path::PathBuf, time::Duration};
 use lexopt::{Arg, Parser};
 
 use crate::{
-    config::{IfName, PinName, XdpMode, words},
+    config::{IfName, ObjectSource, PinName, XdpMode, words},
     event::Kind,
     report::{Color, Shape, clean},
 };
@@ -156,9 +156,18 @@ impl Words {
         let shown = word.display().to_string();
         match (self.verb, &self.operand) {
             (None, _) => self.verb = Some(Verb::parse(&shown)?),
-            (Some(Verb::Attach | Verb::Detach | Verb::Run | Verb::Render | Verb::Profiles | Verb::Help), None) => {
-                self.operand = Some(word)
-            }
+            (
+                Some(
+                    Verb::Attach
+                    | Verb::Detach
+                    | Verb::Run
+                    | Verb::Render
+                    | Verb::Inspect
+                    | Verb::Profiles
+                    | Verb::Help,
+                ),
+                None,
+            ) => self.operand = Some(word),
             (Some(Verb::Render), Some(_)) => self.arguments.push(word),
             (Some(verb), _) => return Err(Usage::new(&format!("'{shown}' is one word too many for {}", verb.word()))),
         }
@@ -211,6 +220,11 @@ impl Words {
                 let format = self.operand.unwrap_or_default().display().to_string();
                 Command::Render { format: one_of(&format, "render", &FORMATS)?, command: self.arguments }
             }
+            Verb::Inspect => {
+                let missing = || Usage::new("inspect needs an object, as in: bpfboot inspect builtin:edge");
+                let source = source(self.operand.ok_or_else(missing)?);
+                Command::Inspect { source, load: self.seen.contains(&"load") }
+            }
             Verb::Preflight => {
                 let missing = "preflight needs --kernel-config FILE, such as /boot/config-RELEASE";
                 Command::Preflight {
@@ -251,6 +265,14 @@ fn interface(operand: Option<OsString>, verb: Verb) -> Result<IfName, Usage> {
     let verb = verb.word();
     let name = operand.ok_or_else(|| Usage::new(&format!("{verb} needs an interface, as in: bpfboot {verb} eth0")))?;
     typed(name, verb)
+}
+
+/// A file, or `builtin:NAME`.
+fn source(operand: OsString) -> ObjectSource {
+    match operand.to_str().and_then(|text| text.strip_prefix("builtin:")) {
+        Some(name) => ObjectSource::Builtin(name.to_owned()),
+        None => ObjectSource::File(operand.into()),
+    }
 }
 
 #[cfg(test)]

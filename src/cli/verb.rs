@@ -15,13 +15,14 @@ pub(super) enum Verb {
     Run,
     Caps,
     Render,
+    Inspect,
     Preflight,
     Profiles,
     Help,
 }
 
 impl Verb {
-    pub(super) const ALL: [Self; 13] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::Apply,
         Self::Check,
         Self::Status,
@@ -32,6 +33,7 @@ impl Verb {
         Self::Run,
         Self::Caps,
         Self::Render,
+        Self::Inspect,
         Self::Preflight,
         Self::Profiles,
         Self::Help,
@@ -49,6 +51,7 @@ impl Verb {
             Self::Run => "run",
             Self::Caps => "caps",
             Self::Render => "render",
+            Self::Inspect => "inspect",
             Self::Preflight => "preflight",
             Self::Profiles => "profiles",
             Self::Help => "help",
@@ -64,6 +67,7 @@ impl Verb {
             Self::Attach => "configured, mode, object, program, wait",
             Self::Detach => "object, program",
             Self::Events => "kind",
+            Self::Inspect => "load",
             Self::Preflight => "kernel-config, btf, release",
             Self::Undo | Self::Run | Self::Caps | Self::Render | Self::Profiles | Self::Help => "",
         }
@@ -86,10 +90,11 @@ impl Verb {
 }
 
 /// All of them, as messages list them.
-pub(super) const VERBS: &str = "apply, check, status, undo, attach, detach, events, run, caps, render, preflight, profiles, help";
+pub(super) const VERBS: &str =
+    "apply, check, status, undo, attach, detach, events, run, caps, render, inspect, preflight, profiles, help";
 /// What every verb knows.
 pub(super) const GLOBAL_OPTIONS: &str = "config, boot, allow-untrusted, json, quiet, color, help, version";
 /// What only some know.
 pub(super) const OWN_OPTIONS: &str =
-    "btf, dry-run, configured, count, kernel-config, kind, mode, object, probe, program, prometheus, release, sample, \
-     wait, watch";
+    "btf, dry-run, configured, count, kernel-config, kind, load, mode, object, probe, program, prometheus, release, \
+     sample, wait, watch";

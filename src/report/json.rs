@@ -42,7 +42,7 @@ impl<'a> Object<'a> {
         quote(self.key(name), value);
     }
 
-    /// A number.
+    /// A number, or true or false.
     pub fn number(&mut self, name: &str, value: impl Display) {
         put(self.key(name), format_args!("{value}"));
     }
@@ -147,7 +147,8 @@ fn step(out: &mut String, line: &Line) {
     object.end();
 }
 
-fn fault(out: &mut String, fault: &Fault) {
+/// What went wrong, with its cause and what mends it.
+pub fn fault(out: &mut String, fault: &Fault) {
     let mut object = Object::new(out);
     object.text("cause", fault.cause.word());
     object.text("what", &fault.what);

@@ -20,6 +20,8 @@ use crate::{
 };
 
 pub use event::{KINDS, account, event, kind as event_kind};
+#[cfg(feature = "workbench")]
+pub use json::fault;
 pub use json::{Object, document, list, quoted};
 pub use metrics::textfile;
 pub use people::clean;

@@ -55,8 +55,7 @@ fn count(seen: &Seen, kind: &str) -> String {
 }
 
 fn object(out: &mut String, object: &Object, seen: &Seen, look: Look) {
-    let memory = object.programs.iter().map(|it| it.memory).chain(object.maps.iter().map(|it| it.memory));
-    put(out, format_args!("{}: {}", clean(&object.name), bytes(memory.flatten().sum())));
+    put(out, format_args!("{}: {}", clean(&object.name), bytes(memory(object))));
     if let Some(lost) = object.lost {
         put(out, format_args!(", {lost} events lost"));
     }
@@ -70,6 +69,12 @@ fn object(out: &mut String, object: &Object, seen: &Seen, look: Look) {
     let mut rows = heads("state link id program attached");
     rows.extend(object.links.iter().map(link));
     table(out, rows, look);
+}
+
+/// Bytes charged for all of an object, as far as the kernel tells.
+fn memory(object: &Object) -> u64 {
+    let each = object.programs.iter().map(|it| it.memory).chain(object.maps.iter().map(|it| it.memory));
+    each.flatten().sum()
 }
 
 fn heads(words: &str) -> Table {
@@ -86,7 +91,7 @@ fn program(it: &Program, seen: &Seen) -> Vec<String> {
     let (runs, each) = match (it.sample, seen.sampled) {
         (Some(sample), Some(time)) => {
             let a_second = u128::from(sample.count) * 1_000_000 / time.as_micros().max(1);
-            (format!("{a_second}/s"), sample.each())
+            (format!("{}, {a_second}/s", sample.count), sample.each())
         }
         _ if it.ever.count == 0 => ("-".to_owned(), None),
         _ => (it.ever.count.to_string(), it.ever.each()),
@@ -162,12 +167,7 @@ fn table(out: &mut String, rows: Table, look: Look) {
 
 fn machine(out: &mut String, seen: &Seen) {
     let machine = &seen.machine;
-    let memory: u64 = seen
-        .objects
-        .iter()
-        .flat_map(|object| object.programs.iter().map(|it| it.memory).chain(object.maps.iter().map(|it| it.memory)))
-        .flatten()
-        .sum();
+    let memory = seen.objects.iter().map(memory).sum();
     let about = if machine.exact { "" } else { "about " };
     let to = match &machine.memlock {
         None => "the memory cgroup of the loader; RLIMIT_MEMLOCK plays no part".to_owned(),

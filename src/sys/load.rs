@@ -161,6 +161,20 @@ impl Records {
 /// # Errors
 /// EACCES and others for what the verifier refuses, EPERM without the capability, ENOSPC when the log was too small.
 pub fn load_program(program: &NewProgram<'_>, log: &mut [u8]) -> io::Result<OwnedFd> {
+    const BASIC_AND_STATISTICS: u32 = 1 | 4;
+    load(program, log, BASIC_AND_STATISTICS)
+}
+
+/// The same, with nothing but the verifier's figures in the log, and why it refused the program.
+///
+/// # Errors
+/// As [`load_program`].
+pub fn load_for_statistics(program: &NewProgram<'_>, log: &mut [u8]) -> io::Result<OwnedFd> {
+    const STATISTICS: u32 = 4;
+    load(program, log, STATISTICS)
+}
+
+fn load(program: &NewProgram<'_>, log: &mut [u8], level: u32) -> io::Result<OwnedFd> {
     let mut attr: bpf_attr = zeroed();
     let fields = load_fields(&mut attr);
     fields.prog_type = program.kind;
@@ -186,8 +200,7 @@ pub fn load_program(program: &NewProgram<'_>, log: &mut [u8]) -> io::Result<Owne
         fields.line_info_cnt = lines.count();
     }
     if !log.is_empty() {
-        const BASIC_AND_STATISTICS: u32 = 1 | 4;
-        fields.log_level = BASIC_AND_STATISTICS;
+        fields.log_level = level;
         fields.log_buf = log.as_mut_ptr() as u64;
         fields.log_size = log.len() as u32;
     }

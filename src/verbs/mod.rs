@@ -7,6 +7,8 @@ mod check;
 mod detach;
 mod entrypoint;
 mod events;
+#[cfg(feature = "workbench")]
+mod inspect;
 mod machine;
 mod objects;
 #[cfg(feature = "workbench")]
@@ -76,7 +78,7 @@ fn health_of(command: &Command, options: &Options) -> Health {
             false => apply::apply(config, options),
         }),
         Command::Caps => with_config(options, |config| capabilities::print(config, options)),
-        Command::Render { .. } | Command::Preflight { .. } => at_workbench(command, options),
+        Command::Render { .. } | Command::Inspect { .. } | Command::Preflight { .. } => at_workbench(command, options),
         Command::Check { probe } => with_config(options, |config| check::check(config, options, *probe)),
         Command::Status(show) => with_config(options, |config| status::status(config, options, show)),
         Command::Events { kinds } => with_config(options, |config| events::events(config, options, kinds)),
@@ -103,6 +105,9 @@ fn at_workbench(command: &Command, options: &Options) -> Health {
     match command {
         Command::Render { format, command } => {
             with_config(options, |config| render::render(config, options, *format, command))
+        }
+        Command::Inspect { source, load } => {
+            with_config(options, |config| inspect::inspect(config, options, source, *load))
         }
         Command::Preflight { kernel_config, btf, release } => with_config(options, |config| {
             preflight::preflight(config, options, kernel_config, btf.as_deref(), release.as_deref())

@@ -16,10 +16,17 @@ use crate::{
     report::{self, Shape, complain, try_say},
     seen::{Object, Seen},
     sys::{
+        self,
         look::{count_runs, since_boot},
         process::{self, Watch},
     },
 };
+
+/// How often it is looked again while a run is at work, and how long between.
+const LOOKS: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(20);
+/// The shortest pause of `--watch`.
+const SHORTEST: Duration = Duration::from_millis(10);
 
 /// Looks, and tells; with `--watch` until a signal comes or nobody listens.
 pub fn status(config: &Config, options: &Options, wish: &Show) -> Health {
@@ -29,7 +36,7 @@ pub fn status(config: &Config, options: &Options, wish: &Show) -> Health {
     loop {
         let (health, listened) = once(config, options, wish);
         let Some(pause) = wish.watch else { return health };
-        if !listened || !rest(pause) {
+        if !listened || !rest(pause.max(SHORTEST)) {
             return health;
         }
     }
@@ -98,10 +105,29 @@ fn sampled(config: &Config, wish: &Show) -> Result<Seen, Fault> {
     Ok(seen)
 }
 
-/// A look in which nothing moved: an apply that flips generations under our eyes makes things seem lost.
+/// A look in which nothing moved: while a run builds the next generation, links already carry its programs, and when it
+/// becomes the live one under our eyes, things seem lost.
 fn whole(config: &Config, count: bool) -> Result<Seen, Fault> {
-    let first = one(config, count)?;
-    if first.whole() { Ok(first) } else { one(config, count) }
+    let mut seen = one(config, count)?;
+    for _ in 0..LOOKS {
+        if seen.whole() {
+            return Ok(seen);
+        }
+        let calm = !at_work(config);
+        if !calm {
+            rest(PAUSE);
+        }
+        seen = one(config, count)?;
+        if calm && !at_work(config) {
+            return Ok(seen);
+        }
+    }
+    seen.notes.push("a run is at work, or was killed; the next apply sweeps what it left".into());
+    Ok(seen)
+}
+
+fn at_work(config: &Config) -> bool {
+    sys::file::exists(Store::new(&config.bpf.root).stage().path()).unwrap_or(true)
 }
 
 fn one(config: &Config, count: bool) -> Result<Seen, Fault> {

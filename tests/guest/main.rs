@@ -25,6 +25,7 @@ mod old;
 mod preflight;
 mod report;
 mod run;
+mod status;
 mod trace;
 mod tune;
 mod wire;
