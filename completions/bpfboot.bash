@@ -3,12 +3,12 @@
 
 _bpfboot() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} verb='' list='' one i
-    local verbs='apply check status undo attach detach events run caps render inspect preflight profiles help'
+    local verbs='apply check status undo attach detach events run caps render estimate inspect preflight profiles help'
 
     # The first bare word is the verb. The word after an option may be that option's value.
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i - 1]} in
-            -c | --config | --color | --kind | --mode | --object | --program | --kernel-config | --btf | --release | --prometheus | --sample | --wait | --watch) continue ;;
+            -c | --config | --color | --cpus | --kernel | --kernel-config | --btf | --release | --kind | --mode | --object | --program | --prometheus | --sample | --wait | --watch) continue ;;
         esac
         one=${COMP_WORDS[i]}
         [[ $one == -* ]] || { verb=$one && break; }
@@ -23,7 +23,7 @@ _bpfboot() {
         --color) list='auto always never' ;;
         --kind) list='open exec exit read http dns tls' ;;
         --mode) list='native generic any offload' ;;
-        --object | --program | --release | --sample | --wait | --watch) ;;
+        --cpus | --kernel | --release | --object | --program | --sample | --wait | --watch) ;;
         *)
             case $word in
                 -*)
@@ -35,6 +35,7 @@ _bpfboot() {
                         attach) list+=' --configured --mode --object --program --wait' ;;
                         detach) list+=' --object --program' ;;
                         events) list+=' --kind' ;;
+                        estimate) list+=' --cpus --kernel' ;;
                         inspect) list+=' --load' ;;
                         preflight) list+=' --kernel-config --btf --release' ;;
                     esac
@@ -44,6 +45,11 @@ _bpfboot() {
                         '') list=$verbs ;;
                         attach | detach) [[ $before != "$verb" ]] || list=$(ls /sys/class/net 2>/dev/null) ;;
                         render) [[ $before != "$verb" ]] || list='systemd docker compose kubernetes oci sysctl.d limits' ;;
+                        estimate)
+                            compopt -o filenames 2>/dev/null
+                            mapfile -t COMPREPLY < <(compgen -f -- "$word")
+                            return
+                            ;;
                         run) compopt -o default 2>/dev/null; mapfile -t COMPREPLY < <(compgen -c -- "$word"); return ;;
                         inspect)
                             compopt -o filenames 2>/dev/null

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # fish completion for bpfboot
 
-set --local verbs apply check status undo attach detach events run caps render inspect preflight profiles help
+set --local verbs apply check status undo attach detach events run caps render estimate inspect preflight profiles help
 set --local none "not __fish_seen_subcommand_from $verbs"
 
 complete -c bpfboot -f
@@ -24,6 +24,7 @@ complete -c bpfboot -n $none -a events -d 'Follow what the embedded programs tel
 complete -c bpfboot -n $none -a run -d 'Apply, let go of every privilege, and become a command'
 complete -c bpfboot -n $none -a caps -d 'The capabilities that this configuration needs, and why'
 complete -c bpfboot -n $none -a render -d 'The same as a unit, a container, a pod, or plain settings'
+complete -c bpfboot -n $none -a estimate -d 'The memory that maps take, before they are made'
 complete -c bpfboot -n $none -a inspect -d 'What an object holds, takes, and how deep its stack gets'
 complete -c bpfboot -n $none -a preflight -d 'Will this work on another kernel, which does not run here?'
 complete -c bpfboot -n $none -a profiles -d 'List the built-in sets of settings, or one of them'
@@ -52,6 +53,10 @@ complete -c bpfboot -n $preflight -l btf -r -F -d 'Its /sys/kernel/btf/vmlinux'
 complete -c bpfboot -n $preflight -l release -x -d 'Its version'
 complete -c bpfboot -n '__fish_seen_subcommand_from run' -x -a '(__fish_complete_subcommand)'
 complete -c bpfboot -n '__fish_seen_subcommand_from render' -a 'systemd docker compose kubernetes oci sysctl.d limits'
+set --local estimate '__fish_seen_subcommand_from estimate'
+complete -c bpfboot -n $estimate -F
+complete -c bpfboot -n $estimate -l cpus -x -d 'For a machine of so many possible CPUs'
+complete -c bpfboot -n $estimate -l kernel -x -d 'For another kernel'
 complete -c bpfboot -n '__fish_seen_subcommand_from inspect' -F
 complete -c bpfboot -n '__fish_seen_subcommand_from inspect' -l load -d 'Load each program for the verifier own figures'
 complete -c bpfboot -n '__fish_seen_subcommand_from profiles' -a 'core network tracing guide'

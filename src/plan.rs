@@ -61,6 +61,7 @@ impl Plan {
         if facts.target().is_none() {
             await_mounts(&mut steps, facts);
         }
+        notes.append(&mut bpf.notes);
         let blocked = bpf.blocked(facts);
         bpf.set_aside(facts);
         notes.extend(vanishing(config, facts));

@@ -53,7 +53,8 @@ impl Target {
         }
         let btf = btf.map(|path| match read(path)? {
             bytes if bytes.starts_with(&BTF) => Ok(bytes),
-            _ => Err(wrong(path, "is no BTF").mend("copy /sys/kernel/btf/vmlinux of that kernel, or: pahole --btf_encode_detached FILE vmlinux")),
+            _ => Err(wrong(path, "is no BTF")
+                .mend("copy /sys/kernel/btf/vmlinux of that kernel, or: pahole --btf_encode_detached FILE vmlinux")),
         });
         Ok(Self { release, version, btf: btf.transpose()?, config: text })
     }

@@ -3,11 +3,7 @@
 
 mod common;
 
-use std::{
-    fs,
-    os::unix::process::CommandExt as _,
-    process::Command,
-};
+use std::{fs, os::unix::process::CommandExt as _, process::Command};
 
 use common::{Report, Sandbox, binary, object, ok, run, sandbox};
 
@@ -94,7 +90,8 @@ fn what_cannot_be_known_is_no_yes() {
         assert_eq!(report.status("link typed/typed@sched_switch"), "planned");
         let plain = kernel.replace("config", "plain");
         s.file(&plain, &WHOLE.replace("CONFIG_DEBUG_INFO_BTF=y\n", ""));
-        let (_, text) = preflight(s, &config, &["--kernel-config", &plain]).exits(1).fault("program typed/typed").clone();
+        let (_, text) =
+            preflight(s, &config, &["--kernel-config", &plain]).exits(1).fault("program typed/typed").clone();
         assert!(text.contains("CONFIG_DEBUG_INFO_BTF is not set"), "{text}");
     });
 }
@@ -103,7 +100,10 @@ fn what_cannot_be_known_is_no_yes() {
 fn versions_and_fields_are_told_apart() {
     sandbox(|s| {
         let kernel = kernel(s, WHOLE);
-        let config = format!("[object.helpers]\npath = \"{}\"\nprograms.h_loop = {{}}\nprograms.h_guarded = {{}}\n", object("helpers"));
+        let config = format!(
+            "[object.helpers]\npath = \"{}\"\nprograms.h_loop = {{}}\nprograms.h_guarded = {{}}\n",
+            object("helpers")
+        );
         let old = ["--kernel-config", &kernel, "--release", "5.15", "--btf", "/sys/kernel/btf/vmlinux"];
         let report = preflight(s, &config, &old).exits(1);
         let (_, text) = report.fault("program helpers/h_loop");
@@ -150,7 +150,11 @@ fn the_running_kernel_is_not_looked_at() {
         assert!(trace.contains("/run/kernel-config"), "{traced:?}\n{trace}");
         let looks: Vec<_> = trace
             .lines()
-            .filter(|line| ["/proc/sys", "/proc/k", "/sys/", "/boot/", "bpf(", "NETLINK", "uname("].iter().any(|part| line.contains(part)))
+            .filter(|line| {
+                ["/proc/sys", "/proc/k", "/sys/", "/boot/", "bpf(", "NETLINK", "uname("]
+                    .iter()
+                    .any(|part| line.contains(part))
+            })
             .collect();
         assert!(looks.is_empty(), "{looks:#?}");
     });

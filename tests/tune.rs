@@ -239,6 +239,8 @@ fn a_mount_that_is_there_already_is_left_as_it_is() {
     sandbox(|s| {
         let report = s.apply("[mounts]\nbpffs = { mode = \"0700\" }").exits(0);
         assert_eq!(report.status("mount bpf /sys/fs/bpf"), "already");
+        let check = s.check("[mounts]\nbpffs = { mode = \"0700\" }").exits(0);
+        assert_eq!(check.status("mount bpf /sys/fs/bpf"), "warn", "{:#}", check.json);
         use std::os::unix::fs::MetadataExt;
         assert_eq!(fs::metadata("/sys/fs/bpf").unwrap().mode() & 0o7777, 0o1777, "not our mount, not our mode");
         s.json(&["undo"]).exits(0);

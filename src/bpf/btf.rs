@@ -21,6 +21,11 @@ pub mod kind {
     pub const PTR: u32 = 2;
     pub const ARRAY: u32 = 3;
     pub const STRUCT: u32 = 4;
+    pub const UNION: u32 = 5;
+    pub const ENUM: u32 = 6;
+    pub const FLOAT: u32 = 16;
+    pub const ENUM64: u32 = 19;
+    pub const INT: u32 = 1;
     pub const FUNC: u32 = 12;
     pub const FUNC_PROTO: u32 = 13;
     pub const VAR: u32 = 14;
@@ -100,6 +105,32 @@ impl<'a> Types<'a> {
     pub fn members(&self, at: usize) -> Option<impl Iterator<Item = usize> + use<>> {
         let count = self.count(at).filter(|count| self.kind(at) == Some(kind::STRUCT) && *count <= MEMBERS_MAX)?;
         Some((0..count).map(move |index| at + 12 + 12 * index))
+    }
+
+    /// The names of all structures, with their sizes in bytes.
+    pub fn structures(&self) -> impl Iterator<Item = (Cow<'a, str>, u32)> {
+        let structures = self.places.iter().skip(1).filter(|at| self.kind(**at) == Some(kind::STRUCT));
+        structures.filter_map(|at| Some((self.name(*at)?, self.word(at + 8)?)))
+    }
+
+    /// The bytes of the type whose number stands at `field`.
+    pub fn size(&self, field: usize) -> Option<u32> {
+        let (mut field, mut times) = (field, 1u32);
+        for _ in 0..DEPTH_MAX {
+            let at = self.follow(field)?;
+            match self.kind(at)? {
+                kind::PTR => return times.checked_mul(8),
+                kind::ARRAY => {
+                    times = times.checked_mul(self.word(at + 20)?)?;
+                    field = at + 12;
+                }
+                kind::INT | kind::STRUCT | kind::UNION | kind::ENUM | kind::FLOAT | kind::ENUM64 => {
+                    return times.checked_mul(self.word(at + 8)?);
+                }
+                _ => return None,
+            }
+        }
+        None
     }
 
     /// The functions that a section names: `.ksyms` those of the kernel.

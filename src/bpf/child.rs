@@ -9,18 +9,22 @@ use std::{
     mem,
     path::Path,
     slice,
-    sync::{Mutex, OnceLock},
+    sync::{
+        Mutex, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use super::{
     choice::Refused,
+    crew,
     finish::finish,
     generation::{entries, remove, remove_dir},
     job::Job,
     layout::Machine,
     load::load_programs,
-    maps::make_maps,
+    maps,
     open::{KernelBtf, Opened, open},
     outside::Outside,
     plan::{BpfPlan, ObjectPlan},
@@ -110,21 +114,44 @@ pub fn run(plan: &BpfPlan, without: &[String], machine: Machine, out: &Out) -> R
         GaveUp
     })?;
     let kernel_btf = KernelBtf { outside, parsed: OnceLock::new() };
-    let mut works = Vec::new();
     for name in &plan.carry {
         carry_whole(store, name, outside).map_err(|fault| {
             out.failed(format!("object {name}"), false, Instant::now(), fault);
             GaveUp
         })?;
     }
-    for plan in &plan.objects {
-        if without.contains(&format!("object {}", plan.job.name)) {
-            left(&plan.job, store, outside, out)?;
-            continue;
+    let begun = Instant::now();
+    let places: Vec<OnceLock<Work<'_>>> = plan.objects.iter().map(|_| OnceLock::new()).collect();
+    let done = maps::Done::default();
+    let reading = AtomicBool::new(true);
+    let each = |task: maps::Task<'_>| {
+        // While an object is read, the parent is to blame that one for what happens.
+        if !reading.load(Ordering::Relaxed) {
+            task.tell(out);
         }
-        works.extend(begin(plan, store, &kernel_btf, out)?);
-    }
-    let mut works = give_maps(works, store, machine, outside, out)?;
+        task.carry_out(store, machine, outside, &done);
+    };
+    // While an object is read, maps of those before it are made.
+    crew::fed(maps::threads(plan), &each, |give| {
+        for (at, (place, plan)) in places.iter().zip(&plan.objects).enumerate() {
+            if without.contains(&format!("object {}", plan.job.name)) {
+                left(&plan.job, store, outside, out)?;
+            } else if let Some(work) = begin(plan, store, &kernel_btf, out)? {
+                let work = place.get_or_init(|| work);
+                if !plan.job.optional {
+                    maps::hand_out(work, at, give);
+                }
+            }
+        }
+        reading.store(false, Ordering::Relaxed);
+        // Memory is for what is required first. What an optional object's maps do to this process, they are blamed for.
+        let optional = places.iter().enumerate().filter_map(|(at, place)| Some((at, place.get()?)));
+        optional.filter(|(_, work)| work.plan.job.optional).for_each(|(at, work)| maps::hand_out(work, at, give));
+        Ok(())
+    })?;
+    let made = maps::all(done, places.len());
+    let works = places.into_iter().zip(made).filter_map(|(place, made)| Some((place.into_inner()?, made)));
+    let mut works = give_maps(works, begun, store, outside, out)?;
     load_programs(&mut works, &kernel_btf, out)?;
     for work in works {
         // Descriptors of pinned things are let go by _exit, not here: closing is work nobody waits for.
@@ -165,18 +192,16 @@ fn begin<'a>(plan: &'a ObjectPlan, store: &Store, btf: &KernelBtf<'_>, out: &Out
     }
 }
 
-/// Makes the maps of all objects. Those whose maps cannot be had are given up on.
+/// Gives objects their maps. Those whose maps cannot be had are given up on.
 fn give_maps<'a>(
-    works: Vec<Work<'a>>,
+    works: impl Iterator<Item = (Work<'a>, maps::Made)>,
+    begun: Instant,
     store: &Store,
-    machine: Machine,
     outside: &Outside,
     out: &Out,
 ) -> Result<Vec<Work<'a>>, GaveUp> {
-    let begun = Instant::now();
-    let made = make_maps(&works, store, machine, outside, out);
     let mut able = Vec::new();
-    for (mut work, made) in works.into_iter().zip(made) {
+    for (mut work, made) in works {
         let job = &work.plan.job;
         let taken = made.and_then(|made| {
             let Some(opened) = &mut work.opened else { return Ok(()) };

@@ -1,8 +1,9 @@
 //! Work on several CPUs at once.
 
 use std::{
+    collections::VecDeque,
     sync::{
-        Mutex, PoisonError,
+        Condvar, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
@@ -31,6 +32,41 @@ pub fn work(tasks: usize, threads: usize, each: &(dyn Fn(usize, &mut Vec<u8>) + 
         }
         work();
     });
+}
+
+/// Does `each` of the tasks that `feed` hands out on up to `threads` threads: as soon as a task is there; this thread once
+/// it has handed out all.
+pub fn fed<T: Send, R>(threads: usize, each: &(dyn Fn(T) + Sync), feed: impl FnOnce(&dyn Fn(T)) -> R) -> R {
+    let (line, moved) = (Mutex::new((VecDeque::new(), false)), Condvar::new());
+    let locked = || line.lock().unwrap_or_else(PoisonError::into_inner);
+    let work = || {
+        let mut line = locked();
+        loop {
+            match (line.0.pop_front(), line.1) {
+                (Some(task), _) => {
+                    drop(line);
+                    each(task);
+                    line = locked();
+                }
+                (None, true) => break,
+                (None, false) => line = moved.wait(line).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 1..threads {
+            // As above.
+            let _ = thread::Builder::new().stack_size(512 << 10).spawn_scoped(scope, work);
+        }
+        let done = feed(&|task| {
+            locked().0.push_back(task);
+            moved.notify_one();
+        });
+        locked().1 = true;
+        moved.notify_all();
+        work();
+        done
+    })
 }
 
 /// Notes what came of a task.

@@ -229,6 +229,6 @@ pub(super) fn is_program(header: &SectionHeader64<Endianness>, name: &str, endia
     header.sh_flags.get(endian).contains(elf::SHF_EXECINSTR) && !name.starts_with(".text")
 }
 
-fn is_data(name: &str) -> bool {
+pub(super) fn is_data(name: &str) -> bool {
     [".rodata", ".data", ".bss"].iter().any(|prefix| name.starts_with(prefix)) && !name.contains(".rel")
 }

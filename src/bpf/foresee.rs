@@ -178,7 +178,9 @@ impl<'a> Kernel<'a> {
 
     /// BPF_F_* of include/uapi/linux/bpf.h that are younger than most types.
     fn map_flags(&self, flags: u32) -> Result<(), Fault> {
-        for (flag, word, minor) in [(1 << 10, "BPF_F_MMAPABLE", 5), (1 << 11, "BPF_F_PRESERVE_ELEMS", 10), (1 << 12, "BPF_F_INNER_MAP", 10)] {
+        for (flag, word, minor) in
+            [(1 << 10, "BPF_F_MMAPABLE", 5), (1 << 11, "BPF_F_PRESERVE_ELEMS", 10), (1 << 12, "BPF_F_INNER_MAP", 10)]
+        {
             if flags & flag != 0 {
                 self.target.since(KernelVersion { major: 5, minor }, word)?;
             }
@@ -220,7 +222,9 @@ impl<'a> Kernel<'a> {
         let late = kind == P::BPF_PROG_TYPE_KPROBE && program.attach.is_empty();
         // Some kinds have taken any attachment before they knew one (bpf_prog_load_check_attach()).
         let any = matches!(kind, P::BPF_PROG_TYPE_XDP | P::BPF_PROG_TYPE_SK_REUSEPORT);
-        if attach != 0 && !any && !late
+        if attach != 0
+            && !any
+            && !late
             && let Some((word, since)) = since::known(List::Attachments, attach)
         {
             self.target.since(since, format_args!("attachment {word}"))?;
@@ -255,7 +259,9 @@ impl<'a> Kernel<'a> {
             () if listed.is_ok() || since(6, 13) => {
                 Err(Miss::Untold(format!("whether programs may sleep in {function}, which no BTF tells")))
             }
-            () => Ok(listed.map(drop).map_err(|fault| fault.about(format_args!("a program cannot sleep in {function}")))?),
+            () => Ok(listed
+                .map(drop)
+                .map_err(|fault| fault.about(format_args!("a program cannot sleep in {function}")))?),
         }
     }
 

@@ -17,7 +17,7 @@ use super::{
     wire::Event,
 };
 use crate::{
-    config::{Data, MapWish, ObjectSource, ObjectWish, OnMismatch, Table},
+    config::{Data, MapWish, ObjectSource, ObjectWish, OnMismatch},
     error::Fault,
     facts::KernelVersion,
     sys::process::End,
@@ -29,19 +29,8 @@ const MACHINE: Machine = Machine { page: 4096, cpus: 2 };
 /// All that the parent does with an object.
 pub fn parent(elf: &[u8]) -> Result<Job, Fault> {
     let bytes = || Bytes { sha256: Sha256::digest(elf).into(), elf: elf.to_vec() };
-    let mut wish = ObjectWish {
-        name: "fuzz".parse().map_err(|_| elf::damaged("name"))?,
-        source: ObjectSource::Builtin(String::new()),
-        sha256: None,
-        on_mismatch: OnMismatch::Fail,
-        optional: false,
-        btf: None,
-        maps: Table::default(),
-        globals: Table::default(),
-        programs: None,
-        alternatives: Vec::new(),
-        origin: String::new(),
-    };
+    let name = "fuzz".parse().map_err(|_| elf::damaged("name"))?;
+    let mut wish = ObjectWish::bare(name, ObjectSource::Builtin(String::new()));
     let job = Job::new(&wish, bytes(), None)?;
     // Once more with a value for each global, as far as they have room.
     let shape = elf::look(&job.bytes.elf)?;

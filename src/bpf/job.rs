@@ -221,6 +221,14 @@ impl Job {
         hex(&sha.0.finalize())
     }
 
+    /// Gives a map another number of entries.
+    pub fn resize(&mut self, map: &str, entries: u32) {
+        if let Some(wish) = self.maps.get_mut(map) {
+            wish.max_entries = Some(entries);
+        }
+        self.spec = self.hash();
+    }
+
     /// Whether it has maps of sockets or devices, which the kernel makes only for CAP_NET_ADMIN.
     pub const fn net_maps(&self) -> bool {
         self.map_types & elf::NET_MAPS != 0

@@ -42,11 +42,7 @@ pub fn define(bytes: Vec<u8>, given: &dyn Fn(&str) -> bool, target: Option<&Targ
     }
 }
 
-fn definitions(
-    bytes: &[u8],
-    given: &dyn Fn(&str) -> bool,
-    target: Option<&Target>,
-) -> Result<Option<Vec<u8>>, Fault> {
+fn definitions(bytes: &[u8], given: &dyn Fn(&str) -> bool, target: Option<&Target>) -> Result<Option<Vec<u8>>, Fault> {
     let (header, endian) = header(bytes)?;
     let sections = header.sections(endian, bytes).map_err(damaged)?;
     let symbols = sections.symbols(endian, bytes, elf::SHT_SYMTAB).map_err(damaged)?;

@@ -35,20 +35,24 @@ pub struct Machine {
 impl Layout {
     /// What the object wants, with the configuration's size, as the kernel will have it.
     pub fn wanted(map: &aya_obj::Map, wish: &MapWish, machine: Machine) -> Self {
-        let map_type = map.map_type();
-        let asked = wish.max_entries.unwrap_or_else(|| map.max_entries());
-        let is = |kind: bpf_map_type| map_type == kind as u32;
+        Self::of(map).settled(wish.max_entries, machine)
+    }
+
+    /// What is declared, as the kernel will have it, with `max_entries` entries where the configuration says how many.
+    pub fn settled(self, max_entries: Option<u32>, machine: Machine) -> Self {
+        let asked = max_entries.unwrap_or(self.max_entries);
+        let is = |kind: bpf_map_type| self.map_type == kind as u32;
         let max_entries = if is(bpf_map_type::BPF_MAP_TYPE_RINGBUF) && asked > 0 {
             asked.div_ceil(machine.page).next_power_of_two().saturating_mul(machine.page)
         } else if is(bpf_map_type::BPF_MAP_TYPE_PERF_EVENT_ARRAY) && asked == 0 {
             machine.cpus
-        } else if map.map_flags() & BPF_F_NO_COMMON_LRU != 0 {
+        } else if self.flags & BPF_F_NO_COMMON_LRU != 0 {
             asked.checked_next_multiple_of(machine.cpus).unwrap_or(asked)
         } else {
             asked
         };
-        let (key_size, value_size) = sizes(map);
-        Self { key_size, value_size, max_entries, ..Self::of(map) }
+        let (key_size, value_size) = sizes(self);
+        Self { key_size, value_size, max_entries, ..self }
     }
 
     /// What the object says, to the letter.
@@ -116,12 +120,12 @@ impl Layout {
 }
 
 /// The bytes of a key and a value as the kernel wants them, where a definition says what is in them, or nothing.
-fn sizes(map: &aya_obj::Map) -> (u32, u32) {
+fn sizes(map: Layout) -> (u32, u32) {
     use bpf_map_type as T;
     /// PERF_MAX_STACK_DEPTH addresses, as many as kernel.perf_event_max_stack allows unless it was changed.
     const STACK: u32 = 127 * 8;
-    let is = |kinds: &[T]| kinds.iter().any(|kind| *kind as u32 == map.map_type());
-    match (map.key_size(), map.value_size()) {
+    let is = |kinds: &[T]| kinds.iter().any(|kind| *kind as u32 == map.map_type);
+    match (map.key_size, map.value_size) {
         (_, _) if is(&[T::BPF_MAP_TYPE_RINGBUF]) => (0, 0),
         (_, _) if is(&[T::BPF_MAP_TYPE_PERF_EVENT_ARRAY, T::BPF_MAP_TYPE_PROG_ARRAY, T::BPF_MAP_TYPE_CGROUP_ARRAY]) => {
             (4, 4)
@@ -144,9 +148,17 @@ impl std::fmt::Display for Layout {
 
 /// A map type as bpftool writes it: `lru_hash`.
 pub fn type_word(map_type: u32) -> String {
+    /// BPF_MAP_TYPE_RHASH, of 7.1; newer than aya's list.
+    const RHASH: u32 = 35;
+    if map_type == RHASH {
+        return "rhash".to_owned();
+    }
     bpf_map_type::try_from(map_type).map_or_else(
         |_| format!("type {map_type}"),
-        |kind| format!("{kind:?}").trim_start_matches("BPF_MAP_TYPE_").to_lowercase(),
+        |kind| {
+            let name = format!("{kind:?}");
+            name.trim_start_matches("BPF_MAP_TYPE_").trim_end_matches("_DEPRECATED").to_lowercase()
+        },
     )
 }
 

@@ -1,4 +1,4 @@
-//! Maps of all objects, made or taken over on all CPUs at once: large ones take milliseconds, most of it for zeros.
+//! Maps of all objects, made or taken over on all CPUs: large ones take milliseconds, most of it for zeros.
 
 use std::{
     cmp::Reverse,
@@ -16,6 +16,7 @@ use super::{
     job::Job,
     layout::{Fate, Layout, Machine, fate},
     outside::Outside,
+    plan::BpfPlan,
     store::{Shelf, Store},
     wire::Event,
 };
@@ -48,10 +49,10 @@ pub struct OpenedMap {
 pub type Made = Result<Vec<OpenedMap>, Fault>;
 
 /// One map to be made.
-struct Task<'w> {
-    /// Which of the works it belongs to.
-    work: usize,
-    /// Which of its object's maps it is.
+pub struct Task<'w> {
+    /// The place of its object.
+    place: usize,
+    /// Which of the object's maps it is.
     at: usize,
     job: &'w Job,
     btf: Option<&'w OwnedFd>,
@@ -59,30 +60,44 @@ struct Task<'w> {
     map: &'w aya_obj::Map,
 }
 
-/// Makes the maps of each object that was opened.
-pub fn make_maps(works: &[Work<'_>], store: &Store, machine: Machine, outside: &Outside, out: &Out) -> Vec<Made> {
-    let mut tasks = Vec::new();
-    for (work, doing) in works.iter().enumerate() {
-        let (Some(opened), job) = (&doing.opened, &doing.plan.job) else { continue };
-        let defined = opened.defined.iter().enumerate();
-        let btf = opened.btf.as_ref();
-        tasks.extend(defined.map(|(at, (name, map))| Task { work, at, job, btf, name, map }));
+/// What became of one map: the places of its task, and the map.
+pub type Done = crew::Done<(usize, usize, Result<OpenedMap, Fault>)>;
+
+/// As many threads as are worth it for the maps of all objects.
+pub fn threads(plan: &BpfPlan) -> usize {
+    let maps: usize = plan.loads().map(|object| object.job.maps.iter().count()).sum();
+    process::usable_cpus().min(maps / MAPS_EACH)
+}
+
+/// Hands the maps of an object out to be made.
+pub fn hand_out<'w>(work: &'w Work<'_>, place: usize, give: &dyn Fn(Task<'w>)) {
+    let (Some(opened), job) = (&work.opened, &work.plan.job) else { return };
+    let btf = opened.btf.as_ref();
+    for (at, (name, map)) in opened.defined.iter().enumerate() {
+        give(Task { place, at, job, btf, name, map });
     }
-    // Memory is for what is required first.
-    tasks.sort_by_key(|task| (task.job.optional, turn(task.map)));
-    let threads = process::usable_cpus().min(tasks.len() / MAPS_EACH);
-    let done = crew::Done::default();
-    crew::work(tasks.len(), threads, &|number, _| {
-        let Some(task) = tasks.get(number) else { return };
-        out.send(&Event::Begin(format!("object {}", task.job.name)));
-        crew::note(&done, (task.work, task.at, make(task, store, machine, outside)));
-    });
+}
+
+impl Task<'_> {
+    /// Says what for.
+    pub fn tell(&self, out: &Out) {
+        out.send(&Event::Begin(format!("object {}", self.job.name)));
+    }
+
+    /// Makes the map.
+    pub fn carry_out(&self, store: &Store, machine: Machine, outside: &Outside, done: &Done) {
+        crew::note(done, (self.place, self.at, make(self, store, machine, outside)));
+    }
+}
+
+/// What became of the maps of so many objects.
+pub fn all(done: Done, objects: usize) -> Vec<Made> {
     let mut done = crew::all(done);
     // Of more than one fault the first counts: the others may come of it.
-    done.sort_by_key(|(work, at, _)| (*work, *at));
-    let mut all: Vec<Made> = iter::repeat_with(|| Ok(Vec::new())).take(works.len()).collect();
-    for (work, _, made) in done {
-        match (all.get_mut(work), made) {
+    done.sort_by_key(|(place, at, _)| (*place, *at));
+    let mut all: Vec<Made> = iter::repeat_with(|| Ok(Vec::new())).take(objects).collect();
+    for (place, _, made) in done {
+        match (all.get_mut(place), made) {
             (Some(Ok(maps)), Ok(map)) => maps.push(map),
             (Some(all @ Ok(_)), Err(fault)) => *all = Err(fault),
             _ => {}

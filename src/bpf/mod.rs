@@ -9,14 +9,17 @@ mod against;
 mod around;
 mod attach;
 mod btf;
+mod budget;
 mod child;
 mod choice;
 mod commit;
 mod contents;
 mod crew;
+mod declared;
 mod delegate;
 mod elf;
 mod entries;
+mod estimate;
 mod fault;
 mod fill;
 mod finish;
@@ -43,6 +46,7 @@ mod rewrite;
 mod room;
 #[allow(dead_code, reason = "preflight and inspect come next")]
 mod since;
+mod sized;
 mod source;
 mod status;
 mod store;
@@ -52,7 +56,11 @@ mod values;
 mod walk;
 mod wire;
 
+#[cfg(feature = "workbench")]
+pub use budget::{Settled, Size, estimate};
 pub use commit::{Committed, commit, retire};
+#[cfg(feature = "workbench")]
+pub use estimate::Kernel as Estimated;
 pub use foresee::Prospect;
 pub use generation::open_live;
 #[cfg(feature = "workbench")]
@@ -65,6 +73,9 @@ pub use plan::{Blocked, BpfPlan, ObjectPlan, perf_event_paranoid};
 pub use probe::probe;
 pub use proof::{How, XdpHow};
 pub use record::Record;
+pub use sized::held;
+#[cfg(feature = "workbench")]
+pub use sized::{SizedMap, kernel as estimated_kernel};
 pub use status::look;
 pub use store::Store;
 pub use wire::Event;

@@ -74,7 +74,8 @@ impl KernelBtf<'_> {
 /// What [`of_parse`] and [`of_relocation`] say.
 pub fn open(job: &Job, kernel_btf: &KernelBtf<'_>) -> Result<Opened, Fault> {
     let mut object = read(job)?;
-    let btf = type_info(&mut object, KernelVersion::running())?.and_then(|btf| load_btf(&btf, kernel_btf.outside.token()).ok());
+    let btf = type_info(&mut object, KernelVersion::running())?
+        .and_then(|btf| load_btf(&btf, kernel_btf.outside.token()).ok());
     relocate_types(job, &mut object, kernel_btf)?;
     let mut defined: Vec<_> = mem::take(&mut object.maps).into_iter().collect();
     defined.sort_by(|(a, one), (b, other)| (turn(one), a).cmp(&(turn(other), b)));
@@ -89,7 +90,11 @@ impl Opened {
     pub fn take_maps(&mut self, job: &Job, made: Vec<OpenedMap>) -> Result<(), Fault> {
         fill_maps_of_maps(job, &made)?;
         let pairs = self.defined.iter().zip(&made);
-        relocate(&mut self.object, pairs.map(|((name, map), made)| (name.as_str(), made.fd.as_raw_fd(), map)), KernelVersion::running())?;
+        relocate(
+            &mut self.object,
+            pairs.map(|((name, map), made)| (name.as_str(), made.fd.as_raw_fd(), map)),
+            KernelVersion::running(),
+        )?;
         self.maps = made;
         self.maps.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(())

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{
     around::Around,
+    budget,
     choice::Refused,
     delegate::{self, Delegation},
     foresee::{Kernel, Prospect},
@@ -12,8 +13,7 @@ use super::{
     job::{Job, ProgramJob, XdpJob},
     kind::{self, Kind},
     proof::{self, Found, How, XdpHow},
-    record::Record,
-    source,
+    record, source,
     store::Store,
 };
 use crate::{
@@ -44,6 +44,8 @@ pub struct BpfPlan {
     pub unread: Option<Fault>,
     /// How long loading may take, waits for interfaces included.
     pub deadline: Duration,
+    /// Maps that are made smaller than asked for.
+    pub notes: Vec<String>,
 }
 
 /// One object.
@@ -104,7 +106,7 @@ impl BpfPlan {
     /// Looks at every object of the configuration and at its pins.
     pub fn new(config: &Config, facts: &Facts, allow_untrusted: bool) -> Self {
         let store = Store::new(&config.bpf.root);
-        let (mut objects, mut broken) = (Vec::new(), Vec::new());
+        let (mut jobs, mut broken) = (Vec::new(), Vec::new());
         let kernel = facts.target().map(Kernel::new);
         for wish in config.objects.values() {
             let read = source::read(&wish.source, allow_untrusted).and_then(|bytes| {
@@ -117,15 +119,7 @@ impl BpfPlan {
                 target => Job::on(target, wish, bytes, btf),
             });
             match job {
-                Ok(mut job) => {
-                    refuse_known(&mut job, facts);
-                    if let Some(kernel) = &kernel {
-                        job.outlook = Some(kernel.foresee(&job));
-                        refuse_known(&mut job, facts);
-                    }
-                    let found = if kernel.is_some() { proof::unseen(&job) } else { proof::look(&store, &job) };
-                    objects.push(ObjectPlan { found, job });
-                }
+                Ok(job) => jobs.push(job),
                 Err(fault) => broken.push(Broken {
                     name: wish.name.clone(),
                     optional: wish.optional,
@@ -134,7 +128,17 @@ impl BpfPlan {
                 }),
             }
         }
-        let (present, unread) = if kernel.is_some() { (Vec::new(), None) } else { live(&store) };
+        let (over, notes) = budget::keep(&mut jobs, config, facts);
+        broken.extend(over);
+        let look = |mut job: Job| {
+            refuse_known(&mut job, facts);
+            let Some(kernel) = &kernel else { return ObjectPlan { found: proof::look(&store, &job), job } };
+            job.outlook = Some(kernel.foresee(&job));
+            refuse_known(&mut job, facts);
+            ObjectPlan { found: proof::unseen(&job), job }
+        };
+        let objects: Vec<_> = jobs.into_iter().map(look).collect();
+        let (present, unread) = if kernel.is_some() { (Vec::new(), None) } else { record::live(&store) };
         let (carry, retire) = present
             .into_iter()
             .filter(|name| !objects.iter().any(|object: &ObjectPlan| object.job.name == *name))
@@ -144,7 +148,7 @@ impl BpfPlan {
             false => Around::default(),
         };
         let waits: Duration = objects.iter().flat_map(|object| &object.job.xdp).map(|xdp| xdp.wait).sum();
-        Self { store, objects, broken, carry, retire, around, unread, deadline: config.bpf.deadline + waits }
+        Self { store, objects, broken, carry, retire, around, unread, deadline: config.bpf.deadline + waits, notes }
     }
 
     /// Takes out the optional objects of which a program that they need cannot work here. [`Self::blocked`] told why, and
@@ -320,18 +324,6 @@ impl BpfPlan {
             fault,
         })
     }
-}
-
-/// The live objects, or why they are not known.
-fn live(store: &Store) -> (Vec<PinName>, Option<Fault>) {
-    let live = store.live();
-    let (mut present, unread) = match live.objects() {
-        Ok(objects) => (objects, None),
-        Err(fault) => (Vec::new(), Some(fault)),
-    };
-    // A record that cannot be read is one all the same.
-    present.retain(|name| !matches!(Record::read(&live.object(name)), Ok(None)));
-    (present, unread)
 }
 
 /// The kernel's setting; its default where it cannot be read.

@@ -1,29 +1,20 @@
 //! What maps take of the memory that the cgroup may have. A container over its limit is not told so: the kernel kills
-//! one of its processes, at the latest when a map that grows is full. Sizes as map_mem_usage() counts them, on 6.18.
+//! one of its processes, at the latest when a map that grows is full.
 
 use std::{
     path::Path,
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use aya_obj::generated::bpf_map_type as T;
-
-use super::layout::{Layout, Machine};
+use super::{
+    estimate::Kernel,
+    layout::{Layout, Machine},
+};
 use crate::{
     error::{Cause, Fault},
     facts::KernelVersion,
     sys::file,
 };
-
-const HASHES: [u32; 4] = [
-    T::BPF_MAP_TYPE_HASH as u32,
-    T::BPF_MAP_TYPE_LRU_HASH as u32,
-    T::BPF_MAP_TYPE_PERCPU_HASH as u32,
-    T::BPF_MAP_TYPE_LRU_PERCPU_HASH as u32,
-];
-const PER_CPU: [u32; 3] =
-    [T::BPF_MAP_TYPE_PERCPU_ARRAY as u32, T::BPF_MAP_TYPE_PERCPU_HASH as u32, T::BPF_MAP_TYPE_LRU_PERCPU_HASH as u32];
-const RINGS: [u32; 2] = [T::BPF_MAP_TYPE_RINGBUF as u32, T::BPF_MAP_TYPE_USER_RINGBUF as u32];
 
 /// The limit, and what of it new maps have taken.
 #[derive(Default)]
@@ -44,7 +35,8 @@ impl Room {
     /// # Errors
     /// [`Cause::Limit`]: with the maps before it, that is more than the limit.
     pub fn take(&self, layout: Layout, machine: Machine) -> Result<(), Fault> {
-        let bytes = bytes(layout, machine);
+        let kernel = Kernel::new(KernelVersion::running(), machine);
+        let bytes = kernel.bytes(layout, 0).map_or(0, |bytes| bytes.full);
         let before = self.taken.fetch_add(bytes, Ordering::Relaxed);
         match self.limit {
             Some(limit) if before.saturating_add(bytes) > limit => {
@@ -60,22 +52,6 @@ impl Room {
             _ => Ok(()),
         }
     }
-}
-
-/// Bytes of a map with every entry used, within a few KiB.
-fn bytes(layout: Layout, machine: Machine) -> u64 {
-    let round = |size: u32| u64::from(size).next_multiple_of(8);
-    let (n, kind) = (u64::from(layout.max_entries), layout.map_type);
-    if RINGS.contains(&kind) {
-        return n + n / 256 + 3 * u64::from(machine.page);
-    }
-    let values = round(layout.value_size) * if PER_CPU.contains(&kind) { u64::from(machine.cpus) } else { 1 };
-    let each = match HASHES.contains(&kind) {
-        // Its bucket, its element, and its key.
-        true => 16 + 48 + round(layout.key_size) + values,
-        false => 8 + values,
-    };
-    n.saturating_mul(each)
 }
 
 /// The least of the limits that hold for this process. Both versions of cgroups are asked: machines have both at once.
@@ -101,39 +77,24 @@ fn limit() -> Option<u64> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
+    use aya_obj::generated::bpf_map_type as T;
+
     use super::*;
 
     const MACHINE: Machine = Machine { page: 4096, cpus: 2 };
 
-    fn layout(map_type: T, key_size: u32, value_size: u32, max_entries: u32) -> Layout {
-        Layout { map_type: map_type as u32, key_size, value_size, max_entries, flags: 0 }
-    }
-
-    #[test]
-    fn sizes_are_the_kernels_within_a_tenth() {
-        // What fdinfo said on 6.18 with two CPUs.
-        for (map, kernel) in [
-            (layout(T::BPF_MAP_TYPE_HASH, 16, 64, 100_000), 14_898_320),
-            (layout(T::BPF_MAP_TYPE_LRU_HASH, 8, 64, 500_000), 68_389_504),
-            (layout(T::BPF_MAP_TYPE_LRU_PERCPU_HASH, 4, 128, 10_000), 3_463_040),
-            (layout(T::BPF_MAP_TYPE_PERCPU_ARRAY, 4, 128, 1000), 264_312),
-            (layout(T::BPF_MAP_TYPE_RINGBUF, 0, 0, 16 << 20), 16_855_368),
-        ] {
-            let ours = bytes(map, MACHINE);
-            assert!(ours.abs_diff(kernel) < kernel / 10, "{map:?}: {ours}, the kernel {kernel}");
-        }
-    }
-
     #[test]
     fn the_map_that_is_too_much_is_told_with_the_sum() {
         let room = Room { limit: Some(40 << 20), ..Room::default() };
-        let ring = layout(T::BPF_MAP_TYPE_RINGBUF, 0, 0, 16 << 20);
+        let of =
+            |kind: T, max_entries| Layout { map_type: kind as u32, key_size: 0, value_size: 4, max_entries, flags: 0 };
+        let ring = of(T::BPF_MAP_TYPE_RINGBUF, 16 << 20);
         assert_eq!((room.take(ring, MACHINE), room.take(ring, MACHINE)), (Ok(()), Ok(())));
         let fault = room.take(ring, MACHINE).unwrap_err();
         assert_eq!(
             (fault.cause, fault.what.as_str()),
-            (Cause::Limit, "takes 16460 KiB when full, and the maps before it 32920: more than the cgroup's 40960")
+            (Cause::Limit, "takes 16461 KiB when full, and the maps before it 32921: more than the cgroup's 40960")
         );
-        assert_eq!(Room::default().take(layout(T::BPF_MAP_TYPE_ARRAY, 4, u32::MAX, u32::MAX), MACHINE), Ok(()));
+        assert_eq!(Room::default().take(of(T::BPF_MAP_TYPE_ARRAY, u32::MAX), MACHINE), Ok(()));
     }
 }

@@ -287,12 +287,19 @@ impl Store {
         }
     }
 
-    /// Removes the directory itself when nothing is in it: a failed first run leaves nothing.
+    /// Removes the directory itself when nothing is in it: a failed first run leaves nothing. But where it alone can be
+    /// written, and so is a mount, as in the unit that `render` writes, it was there before.
     ///
     /// # Errors
     /// A [`Cause::Pin`] fault.
     pub fn remove_if_empty(&self) -> Result<(), Fault> {
-        if self.trusted().is_ok() { remove_dir(&self.root).map(drop) } else { Ok(()) }
+        if self.trusted().is_err() {
+            return Ok(());
+        }
+        match remove_dir(&self.root) {
+            Err(fault) if matches!(fault.errno, Some(libc::EBUSY | libc::EROFS)) => Ok(()),
+            removed => removed.map(drop),
+        }
     }
 
     /// Every XDP link of the live generation.

@@ -6,6 +6,7 @@ use super::Format;
 use crate::{
     config::{IfName, ObjectSource, PinName, XdpMode},
     event::Kind,
+    facts::KernelVersion,
 };
 
 /// What `status` is asked for besides.
@@ -80,6 +81,15 @@ pub enum Command {
         format: Format,
         /// What `run` is to start there.
         command: Vec<OsString>,
+    },
+    /// Say what maps take of memory.
+    Estimate {
+        /// An object, `builtin:NAME`, or a configuration; `None`: the one of every verb.
+        what: Option<OsString>,
+        /// The possible CPUs; `None`: as here.
+        cpus: Option<u32>,
+        /// The kernel; `None`: the one that runs.
+        kernel: Option<KernelVersion>,
     },
     /// Say what an object is and takes.
     Inspect {

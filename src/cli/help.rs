@@ -29,6 +29,7 @@ verbs:
   run -- COMMAND      apply, let go of every privilege, and become COMMAND
   caps                the capabilities that this configuration needs, and why
   render FORMAT       the same as a unit, a container, a pod, or plain settings
+  estimate [OBJECT]   the memory that maps take, before they are made
   inspect OBJECT      what an object holds, takes, and how deep its stack gets
   preflight           will this work on another kernel, which does not run here?
   profiles [NAME]     list the built-in sets of settings, or one of them
@@ -95,6 +96,7 @@ pub(super) fn on(verb: Verb) -> String {
         Verb::Run => RUN,
         Verb::Caps => CAPS,
         Verb::Render => RENDER,
+        Verb::Estimate => ESTIMATE,
         Verb::Inspect => INSPECT,
         Verb::Preflight => PREFLIGHT,
         Verb::Profiles => PROFILES,
@@ -225,6 +227,19 @@ Prints the configuration as a file for somebody else, with the capabilities that
   oci          the config.json of a bundle
   sysctl.d     the settings, for hosts that want files instead
   limits       the limits, for limits.d
+";
+
+const ESTIMATE: &str = "\
+usage: bpfboot estimate [OBJECT | builtin:NAME | FILE.toml]
+                        [--cpus N] [--kernel X.Y]
+
+Says what the maps of an object or of a configuration take of memory: when they
+are made, and when every entry is used. That is what fdinfo shows as memlock, to
+the byte where the kernel counts it (6.4 and later). Makes nothing, and needs no
+privilege. Fails where that is more than memory-budget.
+
+      --cpus N       for a machine of N possible CPUs, not this one
+      --kernel X.Y   for that kernel, not this one
 ";
 
 const INSPECT: &str = "\

@@ -15,10 +15,11 @@ use lexopt::{Arg, Parser};
 use crate::{
     config::{IfName, ObjectSource, PinName, XdpMode, words},
     event::Kind,
+    facts::KernelVersion,
     report::{Color, Shape, clean},
 };
 
-use value::{COLORS, FORMATS, KINDS, MODES, Wait, choice, one_of, typed};
+use value::{COLORS, Cpus, FORMATS, KINDS, MODES, Release, Wait, choice, one_of, typed};
 use verb::{GLOBAL_OPTIONS, OWN_OPTIONS, Verb};
 
 pub use command::{Command, Show};
@@ -82,6 +83,8 @@ struct Words {
     object: Option<PinName>,
     program: Option<PinName>,
     wait: Option<Duration>,
+    cpus: Option<u32>,
+    kernel: Option<KernelVersion>,
     kinds: Vec<Kind>,
     show: Show,
     kernel_config: Option<PathBuf>,
@@ -135,6 +138,8 @@ fn read(mut parser: Parser, words: &mut Words, options: &mut Options) -> Result<
             "mode" => words.mode = Some(choice(&mut parser, "--mode", &MODES)?),
             "object" => words.object = Some(typed(parser.value()?, "--object")?),
             "program" => words.program = Some(typed(parser.value()?, "--program")?),
+            "cpus" => words.cpus = Some(typed::<Cpus>(parser.value()?, "--cpus")?.0),
+            "kernel" => words.kernel = Some(typed::<Release>(parser.value()?, "--kernel")?.0),
             "count" => words.show.count = true,
             "sample" => words.show.sample = Some(typed::<Wait>(parser.value()?, "--sample")?.0),
             "watch" => words.show.watch = Some(typed::<Wait>(parser.value()?, "--watch")?.0),
@@ -156,18 +161,7 @@ impl Words {
         let shown = word.display().to_string();
         match (self.verb, &self.operand) {
             (None, _) => self.verb = Some(Verb::parse(&shown)?),
-            (
-                Some(
-                    Verb::Attach
-                    | Verb::Detach
-                    | Verb::Run
-                    | Verb::Render
-                    | Verb::Inspect
-                    | Verb::Profiles
-                    | Verb::Help,
-                ),
-                None,
-            ) => self.operand = Some(word),
+            (Some(verb), None) if verb.takes_operand() => self.operand = Some(word),
             (Some(Verb::Render), Some(_)) => self.arguments.push(word),
             (Some(verb), _) => return Err(Usage::new(&format!("'{shown}' is one word too many for {}", verb.word()))),
         }
@@ -220,6 +214,7 @@ impl Words {
                 let format = self.operand.unwrap_or_default().display().to_string();
                 Command::Render { format: one_of(&format, "render", &FORMATS)?, command: self.arguments }
             }
+            Verb::Estimate => Command::Estimate { what: self.operand, cpus: self.cpus, kernel: self.kernel },
             Verb::Inspect => {
                 let missing = || Usage::new("inspect needs an object, as in: bpfboot inspect builtin:edge");
                 let source = source(self.operand.ok_or_else(missing)?);

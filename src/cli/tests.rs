@@ -68,10 +68,15 @@ fn every_verb_is_understood() {
         ),
         (
             "preflight --kernel-config a --btf=b --release 6.1",
-            Command::Preflight {
-                kernel_config: "a".into(),
-                btf: Some("b".into()),
-                release: Some("6.1".into()),
+            Command::Preflight { kernel_config: "a".into(), btf: Some("b".into()), release: Some("6.1".into()) },
+        ),
+        ("estimate", Command::Estimate { what: None, cpus: None, kernel: None }),
+        (
+            "estimate --cpus 8 builtin:edge --kernel=6.12.3-arch1",
+            Command::Estimate {
+                what: Some("builtin:edge".into()),
+                cpus: Some(8),
+                kernel: Some(KernelVersion { major: 6, minor: 12 }),
             },
         ),
         ("profiles", Command::Profiles { name: None }),

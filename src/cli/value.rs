@@ -5,7 +5,7 @@ use std::{ffi::OsString, fmt, str::FromStr, time::Duration};
 use lexopt::{Parser, ValueExt};
 
 use super::Usage;
-use crate::{config::XdpMode, report::Color};
+use crate::{config::XdpMode, facts::KernelVersion, report::Color};
 
 pub(super) use crate::report::KINDS;
 
@@ -62,6 +62,34 @@ pub(super) fn one_of<T: Copy>(word: &str, what: &str, of: &[(&str, T)]) -> Resul
 
 pub(super) fn choice<T: Copy>(parser: &mut Parser, option: &str, of: &[(&str, T)]) -> Result<T, Usage> {
     one_of(&parser.value()?.display().to_string(), option, of)
+}
+
+/// A number of CPUs; the kernel has at most 8192 (CONFIG_NR_CPUS).
+pub(super) struct Cpus(pub(super) u32);
+
+impl FromStr for Cpus {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse() {
+            Ok(cpus @ 1..=8192) => Ok(Self(cpus)),
+            _ => Err(format!("'{text}' is not a number of CPUs, 1 to 8192")),
+        }
+    }
+}
+
+/// A kernel's version: `6.12`, or as `uname -r` has it.
+pub(super) struct Release(pub(super) KernelVersion);
+
+impl FromStr for Release {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match KernelVersion::parse(text) {
+            KernelVersion { major: 0, .. } => Err(format!("'{text}' is not a version such as 6.12")),
+            version => Ok(Self(version)),
+        }
+    }
 }
 
 /// `500ms`, `5s` or `2m`, as the configuration has it.

@@ -15,6 +15,7 @@ pub(super) enum Verb {
     Run,
     Caps,
     Render,
+    Estimate,
     Inspect,
     Preflight,
     Profiles,
@@ -22,7 +23,7 @@ pub(super) enum Verb {
 }
 
 impl Verb {
-    pub(super) const ALL: [Self; 14] = [
+    pub(super) const ALL: [Self; 15] = [
         Self::Apply,
         Self::Check,
         Self::Status,
@@ -33,6 +34,7 @@ impl Verb {
         Self::Run,
         Self::Caps,
         Self::Render,
+        Self::Estimate,
         Self::Inspect,
         Self::Preflight,
         Self::Profiles,
@@ -51,6 +53,7 @@ impl Verb {
             Self::Run => "run",
             Self::Caps => "caps",
             Self::Render => "render",
+            Self::Estimate => "estimate",
             Self::Inspect => "inspect",
             Self::Preflight => "preflight",
             Self::Profiles => "profiles",
@@ -67,10 +70,16 @@ impl Verb {
             Self::Attach => "configured, mode, object, program, wait",
             Self::Detach => "object, program",
             Self::Events => "kind",
+            Self::Estimate => "cpus, kernel",
             Self::Inspect => "load",
             Self::Preflight => "kernel-config, btf, release",
             Self::Undo | Self::Run | Self::Caps | Self::Render | Self::Profiles | Self::Help => "",
         }
+    }
+
+    /// Whether a word may follow it.
+    pub(super) const fn takes_operand(self) -> bool {
+        !matches!(self, Self::Apply | Self::Check | Self::Status | Self::Undo | Self::Events | Self::Caps)
     }
 
     pub(super) fn parse(word: &str) -> Result<Self, Usage> {
@@ -90,11 +99,9 @@ impl Verb {
 }
 
 /// All of them, as messages list them.
-pub(super) const VERBS: &str =
-    "apply, check, status, undo, attach, detach, events, run, caps, render, inspect, preflight, profiles, help";
+pub(super) const VERBS: &str = "apply, check, status, undo, attach, detach, events, run, caps, render, estimate, inspect, preflight, profiles, help";
 /// What every verb knows.
 pub(super) const GLOBAL_OPTIONS: &str = "config, boot, allow-untrusted, json, quiet, color, help, version";
 /// What only some know.
-pub(super) const OWN_OPTIONS: &str =
-    "btf, dry-run, configured, count, kernel-config, kind, load, mode, object, probe, program, prometheus, release, \
-     sample, wait, watch";
+pub(super) const OWN_OPTIONS: &str = "btf, dry-run, configured, count, cpus, kernel, kernel-config, kind, load, mode, object, probe, program, prometheus, \
+     release, sample, wait, watch";

@@ -40,6 +40,8 @@ pub enum Setting {
     Root(PathBuf),
     /// `bpf.deadline`.
     Deadline(Duration),
+    /// `bpf.memory-budget`.
+    MemoryBudget(u64),
     /// A key of `[run]`.
     Run(RunSetting),
     /// A part of an `[object.NAME]`.
@@ -57,6 +59,10 @@ pub enum Part {
     OnMismatch(OnMismatch),
     /// `optional`.
     Optional(bool),
+    /// `memory-budget`.
+    MemoryBudget(u64),
+    /// `shrink`.
+    Shrink(bool),
     /// `btf`.
     Btf(PathBuf),
     /// `maps.NAME`.
@@ -134,18 +140,27 @@ impl Merge {
 const NO_SOURCE: ObjectSource = ObjectSource::Builtin(String::new());
 
 fn empty_object(name: &PinName, first: &Mistake) -> ObjectWish {
-    ObjectWish {
-        name: name.clone(),
-        source: NO_SOURCE,
-        sha256: None,
-        on_mismatch: OnMismatch::default(),
-        optional: false,
-        btf: None,
-        maps: Table::default(),
-        globals: Table::default(),
-        programs: None,
-        alternatives: Vec::new(),
-        origin: format!("{}:{}", first.file, first.line),
+    ObjectWish { origin: format!("{}:{}", first.file, first.line), ..ObjectWish::bare(name.clone(), NO_SOURCE) }
+}
+
+impl ObjectWish {
+    /// An object of which only this is known, taken whole.
+    pub fn bare(name: PinName, source: ObjectSource) -> Self {
+        Self {
+            name,
+            source,
+            sha256: None,
+            on_mismatch: OnMismatch::default(),
+            optional: false,
+            btf: None,
+            maps: Table::default(),
+            globals: Table::default(),
+            programs: None,
+            alternatives: Vec::new(),
+            memory_budget: None,
+            shrink: false,
+            origin: String::new(),
+        }
     }
 }
 
@@ -164,6 +179,7 @@ fn apply(config: &mut Config, setting: Setting, origin: Origin) {
         }
         Setting::Root(root) => config.bpf.root = root,
         Setting::Deadline(deadline) => config.bpf.deadline = deadline,
+        Setting::MemoryBudget(bytes) => config.bpf.memory_budget = Some(bytes),
         Setting::Run(setting) => setting.apply(&mut config.run),
         Setting::Object(name, part) => {
             if let Some(object) = config.objects.get_mut(&name) {
@@ -180,6 +196,8 @@ impl Part {
             Self::Sha256(hash) => object.sha256 = Some(hash),
             Self::OnMismatch(policy) => object.on_mismatch = policy,
             Self::Optional(optional) => object.optional = optional,
+            Self::MemoryBudget(bytes) => object.memory_budget = Some(bytes),
+            Self::Shrink(shrink) => object.shrink = shrink,
             Self::Btf(path) => object.btf = Some(path),
             Self::Map(name, wish) => {
                 object.maps.insert(name, wish);

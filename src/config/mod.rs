@@ -185,11 +185,13 @@ pub struct BpfSettings {
     pub root: PathBuf,
     /// How long the loader child may take in all, waits for interfaces not counted.
     pub deadline: Duration,
+    /// Bytes that all maps together may take when full.
+    pub memory_budget: Option<u64>,
 }
 
 impl Default for BpfSettings {
     fn default() -> Self {
-        Self { root: PathBuf::from("/sys/fs/bpf/bpfboot"), deadline: Duration::from_secs(10) }
+        Self { root: PathBuf::from("/sys/fs/bpf/bpfboot"), deadline: Duration::from_secs(10), memory_budget: None }
     }
 }
 
@@ -216,6 +218,10 @@ pub struct ObjectWish {
     pub programs: Option<Table<String, ProgramWish>>,
     /// A program, and what to use where this kernel cannot take it; list after list, each in its order.
     pub alternatives: Vec<(String, String)>,
+    /// Bytes that its maps together may take when full.
+    pub memory_budget: Option<u64>,
+    /// Whether its tables and queues may be made smaller to fit a budget.
+    pub shrink: bool,
     /// Where it stands.
     pub origin: Origin,
 }
@@ -264,11 +270,13 @@ pub struct MapWish {
     pub entries: Vec<(Data, Data)>,
     /// For a program array: the program behind each index.
     pub programs: Table<u32, String>,
+    /// Whether it may be made smaller to fit a budget.
+    pub shrink: bool,
 }
 
 impl Default for MapWish {
     fn default() -> Self {
-        Self { max_entries: None, pin: true, entries: Vec::new(), programs: Table::default() }
+        Self { max_entries: None, pin: true, entries: Vec::new(), programs: Table::default(), shrink: false }
     }
 }
 

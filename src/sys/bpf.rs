@@ -83,6 +83,12 @@ pub fn token_info(token: &OwnedFd) -> io::Result<String> {
     super::file::text(&path)
 }
 
+/// The bytes that fdinfo says a map takes (bpf_map_show_fdinfo() in kernel/bpf/syscall.c). `None` without /proc.
+pub fn memlock(map: BorrowedFd<'_>) -> Option<u64> {
+    let text = super::file::text(format!("/proc/self/fdinfo/{}", map.as_raw_fd())).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("memlock:"))?.trim().parse().ok()
+}
+
 /// What kind of thing a BPF descriptor stands for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Pinned {

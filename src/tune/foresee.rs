@@ -39,7 +39,9 @@ pub fn survey(action: &Action, facts: &Facts, target: &Target) -> Verdict {
 fn would(has: Has, now: String) -> Verdict {
     match has {
         Has::All => Verdict::Change { was: None, now },
-        Has::Module(option) => Verdict::Change { was: None, now: format!("{now}, once the module of CONFIG_{option} is loaded") },
+        Has::Module(option) => {
+            Verdict::Change { was: None, now: format!("{now}, once the module of CONFIG_{option} is loaded") }
+        }
         Has::Untold => Verdict::Skip { why: UNTOLD.into() },
     }
 }
@@ -72,11 +74,19 @@ fn check_value(path: &str, now: &str, target: &Target) -> Result<Option<Has>, Fa
         "net/core/bpf_jit_enable" if now != "1" && target.option("BPF_JIT_ALWAYS_ON").is_some() => {
             invalid("with CONFIG_BPF_JIT_ALWAYS_ON it can only be 1", "\"net.core.bpf_jit_enable\" = 1")
         }
-        "kernel/unprivileged_bpf_disabled" if now == "2" && target.older_than(KernelVersion { major: 5, minor: 13 }) => {
+        "kernel/unprivileged_bpf_disabled"
+            if now == "2" && target.older_than(KernelVersion { major: 5, minor: 13 }) =>
+        {
             // 08389d888287 went into several stable kernels, with the option for its default.
-            match target.option("BPF_UNPRIV_DEFAULT_OFF").or(target.config().contains("CONFIG_BPF_UNPRIV_DEFAULT_OFF").then_some("")) {
+            match target
+                .option("BPF_UNPRIV_DEFAULT_OFF")
+                .or(target.config().contains("CONFIG_BPF_UNPRIV_DEFAULT_OFF").then_some(""))
+            {
                 Some(_) => Ok(None),
-                None => invalid("before 5.13 a kernel knows only 1, which holds until the next boot", "best-effort = true, or a newer kernel"),
+                None => invalid(
+                    "before 5.13 a kernel knows only 1, which holds until the next boot",
+                    "best-effort = true, or a newer kernel",
+                ),
             }
         }
         "net/core/netdev_budget_usecs" => {

@@ -60,6 +60,11 @@ pub fn current(key: &SysctlKey, facts: &Facts) -> Result<Option<String>, Fault> 
     Ok(look(proc_sys()?, key.path(), facts)?.as_deref().map(value::shown))
 }
 
+/// Whether each network namespace has a value of its own, as far as the name tells.
+pub fn of_netns(key: &SysctlKey) -> bool {
+    key.path().starts_with("net/") && !rules::initial_netns_only(key.path())
+}
+
 /// Looks at the key and says what reaching the goal would take. Writes nothing.
 pub fn survey(key: &SysctlKey, goal: &Goal, ask: Ask<'_>, facts: &Facts) -> Verdict {
     surveyed(key, goal, ask, facts).unwrap_or_else(Verdict::Blocked)

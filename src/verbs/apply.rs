@@ -233,7 +233,9 @@ fn load(run: &mut Run, plan: &Plan, changes: &mut Changes) -> Go {
     }
     stage(run, &plan.bpf)?;
     stop_if_asked(run, Phase::Commit)?;
-    commit(run, &plan.bpf, changes)
+    commit(run, &plan.bpf, changes)?;
+    run.notes.extend(bpf::held(&plan.bpf));
+    Ok(())
 }
 
 /// Has the loader child build the next generation.

@@ -21,7 +21,8 @@ pub fn check(config: &Config, options: &Options, probe: bool) -> Health {
     let mut run = Run::new("check", options, &config.sources);
     let known = look(&mut run, config, options, Status::Drift);
     if probe {
-        run.say(validate::probed());
+        let line = validate::probed(&run.facts);
+        run.say(line);
     }
     let health = known.unwrap_or_else(|| judge(&run.lines));
     run.end(health, false)
@@ -58,7 +59,7 @@ fn look(run: &mut Run, config: &Config, options: &Options, change: Status) -> Op
             let why = "a limit of the run that applies, which ended with it".into();
             Line::of_verdict(step, Verdict::Skip { why }, change)
         }
-        _ if checking => validate::of_key(Line::of_verdict(step, verdict.clone(), change), step, &others),
+        _ if checking => validate::of_step(Line::of_verdict(step, verdict.clone(), change), step, &others),
         _ => Line::of_verdict(step, verdict.clone(), change),
     });
     lines.extend(steps);

@@ -6,6 +6,8 @@ mod capabilities;
 mod check;
 mod detach;
 mod entrypoint;
+#[cfg(feature = "workbench")]
+mod estimate;
 mod events;
 #[cfg(feature = "workbench")]
 mod inspect;
@@ -78,7 +80,9 @@ fn health_of(command: &Command, options: &Options) -> Health {
             false => apply::apply(config, options),
         }),
         Command::Caps => with_config(options, |config| capabilities::print(config, options)),
-        Command::Render { .. } | Command::Inspect { .. } | Command::Preflight { .. } => at_workbench(command, options),
+        Command::Render { .. } | Command::Estimate { .. } | Command::Inspect { .. } | Command::Preflight { .. } => {
+            at_workbench(command, options)
+        }
         Command::Check { probe } => with_config(options, |config| check::check(config, options, *probe)),
         Command::Status(show) => with_config(options, |config| status::status(config, options, show)),
         Command::Events { kinds } => with_config(options, |config| events::events(config, options, kinds)),
@@ -106,6 +110,7 @@ fn at_workbench(command: &Command, options: &Options) -> Health {
         Command::Render { format, command } => {
             with_config(options, |config| render::render(config, options, *format, command))
         }
+        Command::Estimate { what, cpus, kernel } => estimate::estimate(what.as_deref(), *cpus, *kernel, options),
         Command::Inspect { source, load } => {
             with_config(options, |config| inspect::inspect(config, options, source, *load))
         }

@@ -57,7 +57,9 @@ pub fn preflight(
     let (untold, hurt) = (count(&|line| is_untold(line)), count(&|line| line.hurts()));
     let fatal = count(&|line| line.status == Status::Failed && line.must == Must::Required);
     if untold > 0 {
-        run.notes.push(format!("{untold} of these cannot be known without that kernel, or without its --btf: no yes, and no no"));
+        run.notes.push(format!(
+            "{untold} of these cannot be known without that kernel, or without its --btf: no yes, and no no"
+        ));
     }
     let health = match () {
         () if plan.bpf.is_bad_input() => Health::BadInput,

@@ -1,7 +1,7 @@
 //! `render`: the same plan as a file for somebody else: a unit, a container, a pod, or plain settings. Writes nothing.
 //!
 //! A template's line that begins with `?WORD ` stands only where that word holds; a line with `@why@` stands once for
-//! each capability.
+//! each capability, one with `@knob@` for each knob.
 
 use std::{ffi::OsString, fmt::Write};
 
@@ -16,6 +16,7 @@ use crate::{
     privilege,
     report::{quoted, say},
     step::{Action, Must, Phase, Step, Verdict},
+    tune::sysctl,
 };
 
 const KUBERNETES: &str = include_str!("../render/kubernetes");
@@ -27,18 +28,15 @@ const DAEMON_SET: &str = "---\n# The same on every node.\napiVersion: apps/v1\nk
 struct Values {
     holds: Vec<&'static str>,
     words: Vec<(&'static str, String)>,
-    whys: Vec<String>,
+    lists: [(&'static str, Vec<String>); 2],
 }
 
 /// Prints the configuration in another form.
 pub fn render(config: &Config, options: &Options, format: Format, command: &[OsString]) -> Health {
     let facts = Facts::gather();
     let plan = Plan::new(config, &facts, &[], options.allow_untrusted);
-    // Mounts are the template's, and /proc/sys of a container cannot be written.
-    let given: fn(&Action) -> bool = match format {
-        Format::Systemd => |action| matches!(action, Action::Mount(_)),
-        _ => |action| matches!(action, Action::Mount(_) | Action::Sysctl { .. }),
-    };
+    // Mounts are the template's, and neither a container nor such a unit writes to /proc/sys.
+    let given: fn(&Action) -> bool = |action| matches!(action, Action::Mount(_) | Action::Sysctl { .. });
     let values = || {
         let needed = Needed::new(config, &facts, options.allow_untrusted, given);
         Values::new(config, &facts, &needed, &plan, command)
@@ -94,17 +92,29 @@ impl Values {
         };
         let trace = uses(FsKind::Trace)
             || programs().any(|program| matches!(program.kind, Kind::Tracepoint | Kind::Kprobe | Kind::Kretprobe));
+        let traces = programs().any(|program| program.kind.uses_perf_link());
         let tunes = plan.steps.iter().any(|(step, _)| matches!(step.action, Action::Sysctl { .. }));
+        // A network namespace has its own values of these; others it has not at all, or they are the machine's.
+        let own = |action: &Action| matches!(action, Action::Sysctl { key, .. } if sysctl::of_netns(key));
+        let nets = plan.steps.iter().any(|(step, _)| own(&step.action));
+        let knob = |(step, _): &(Step, Verdict)| match &step.action {
+            Action::Knob { path, .. } => Some(of_unit(&format!("{}/{}", path.fs.usual_place(), path.below))),
+            _ => None,
+        };
+        let knobs: Vec<String> = plan.steps.iter().filter_map(knob).collect();
         let hosts = plan.bpf.objects.iter().any(|object| !object.job.xdp.is_empty());
         let memlock = facts.charges_memlock();
-        let knobs = uses(FsKind::Debug);
+        let debug = uses(FsKind::Debug);
         let holds = [
             ("trace", trace),
-            ("debug", knobs),
+            ("debug", debug),
             ("hostnet", hosts),
             ("ownnet", !hosts),
             ("tunes", tunes),
-            ("alone", !(hosts || tunes)),
+            ("alone", !(hosts || nets)),
+            ("perf", traces),
+            ("pins", !config.objects.is_empty()),
+            ("knobs", !knobs.is_empty()),
             ("nofile", !nofile.is_empty()),
             ("memlock", memlock),
             ("ulimits", memlock || !nofile.is_empty()),
@@ -121,10 +131,11 @@ impl Values {
             ("@docker@", list(&all, |name| format!("--cap-add {}", name.trim_start_matches("CAP_")), " ")),
             ("@whys@", quoted(&whys.join("; "))),
             ("@nofile@", nofile),
+            ("@root@", of_unit(&config.bpf.root.to_string_lossy())),
             ("@@", "@".into()),
         ];
         let holds = holds.into_iter().filter(|(_, holds)| *holds).map(|(word, _)| word).collect();
-        Self { holds, words, whys }
+        Self { holds, words, lists: [("@why@", whys), ("@knob@", knobs)] }
     }
 
     fn fill(&self, template: &str) -> String {
@@ -135,8 +146,8 @@ impl Values {
                 Some(_) => continue,
                 None => line,
             };
-            if line.contains("@why@") {
-                self.whys.iter().for_each(|why| out += &format!("{}\n", line.replace("@why@", why)));
+            if let Some((word, list)) = self.lists.iter().find(|(word, _)| line.contains(word)) {
+                list.iter().for_each(|one| out += &format!("{}\n", line.replace(word, one)));
                 continue;
             }
             let mut line = line.to_owned();

@@ -3,14 +3,17 @@
 
 use crate::{
     bpf::{Kind, probe},
-    config::LimitKind,
+    config::{LimitKind, LimitWish},
     facts::Facts,
     kernel_config,
     plan::Plan,
     report::{Line, Status},
     step::{Action, Must, Phase, Step},
     sys::limit,
-    tune::sysctl::{Others, described, satisfied},
+    tune::{
+        limit as tune_limit, mount,
+        sysctl::{Others, described, satisfied},
+    },
 };
 
 /// An option, what needs it, and why, one a line.
@@ -105,9 +108,17 @@ fn limit_line(id: String, kind: LimitKind, facts: &Facts) -> Option<Line> {
     Some(line(id, warns, now, note.to_owned()))
 }
 
-/// Adds to a key's line what is wanted of it, and who else sets it: a warning where that is another value.
-pub fn of_key(mut line: Line, step: &Step, others: &Others) -> Line {
-    let Action::Sysctl { key, goal, .. } = &step.action else { return line };
+/// Adds to a key's line what is wanted of it, and who else sets it: a warning where that is another value, as where a
+/// file system that others mounted has another mode than asked for.
+pub fn of_step(mut line: Line, step: &Step, others: &Others) -> Line {
+    let (key, goal) = match &step.action {
+        Action::Sysctl { key, goal, .. } => (key, goal),
+        Action::Mount(wish) if line.status == Status::Already && mount::changed(wish).is_some() => {
+            line.status = Status::Warn;
+            return line;
+        }
+        _ => return line,
+    };
     line.facts.push(("wanted", described(goal)));
     if let Some(other) = others.who(key) {
         let said = format!("{} sets {}", other.file.display(), other.value);
@@ -124,7 +135,9 @@ pub fn of_key(mut line: Line, step: &Step, others: &Others) -> Line {
 }
 
 /// The line of a live probe.
-pub fn probed() -> Line {
+pub fn probed(facts: &Facts) -> Line {
+    // As a run that loads would have it; it ends with this process.
+    let _ = tune_limit::apply(LimitKind::Memlock, LimitWish::Auto, facts);
     let new = |status| Line::new("probe", Phase::Drop, Must::Required, status);
     match probe() {
         Ok(now) => Line { now: Some(now), ..new(Status::Already) },

@@ -2,9 +2,11 @@
 #![allow(dead_code, reason = "every test file uses its part")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+pub mod declare;
 pub mod events;
 pub mod net;
 pub mod ring;
+pub mod sizes;
 pub mod trace;
 
 use std::{

@@ -19,6 +19,7 @@ mod payload;
 
 mod booted;
 mod edge;
+mod estimate;
 mod kernels;
 mod lockdown;
 mod old;

@@ -52,7 +52,8 @@ fn row_35_the_embedded_default_is_told_in_the_same_words_on_every_kernel() {
                     let why = format!("instead of {program}: a tracepoint link cannot outlive bpfboot on Linux 5.10");
                     assert!(note(instead).contains(&why), "{}", note(instead));
                 }
-                s.json(&["check"]).exits(0);
+                let check = s.json(&["check", "--probe"]).exits(0);
+                assert!(check.step("kernel")["note"].as_str().unwrap().contains("before 5.15"), "{:#}", check.json);
                 // A limit is each process's own.
                 let done = |step: &&Value| step["status"] == "done" && step["phase"] != "drop";
                 let again = s.json(&["apply"]).exits(0);
@@ -62,7 +63,8 @@ fn row_35_the_embedded_default_is_told_in_the_same_words_on_every_kernel() {
             _ => {
                 let said = text(&report.exits(0));
                 assert_eq!(said, GOLDEN, "{said}");
-                s.json(&["check"]).exits(0);
+                let check = s.json(&["check", "--probe"]).exits(0);
+                assert_eq!((check.status("kernel"), check.status("probe")), ("already", "already"));
                 s.json(&["apply"]).exits(0).nothing_done();
             }
         }

@@ -57,9 +57,13 @@ impl Kernel<'_> {
             return Ok(String::new());
         }
         let (place, target) = (program.kind.place(), target(wish));
-        Err(Fault::os(Cause::Attach, format!("that kernel has no {place} {target}, unless a module brings it"), libc::ENOENT)
-            .mend(format!("bpftool btf dump file FILE | grep -w {name}; give attach another place, or optional = true"))
-            .into())
+        Err(Fault::os(
+            Cause::Attach,
+            format!("that kernel has no {place} {target}, unless a module brings it"),
+            libc::ENOENT,
+        )
+        .mend(format!("bpftool btf dump file FILE | grep -w {name}; give attach another place, or optional = true"))
+        .into())
     }
 
     /// What the tracepoints of a system call trace has no type of its own; the function behind it has.
@@ -72,10 +76,16 @@ impl Kernel<'_> {
         let place = target(wish);
         // BTF of some compilers names no such function at all.
         match self.knows(&syscall_symbol("read"), BtfKind::Func)? {
-            true => Err(Fault::os(Cause::Attach, format!("that kernel has no {} {place}", Kind::Tracepoint.place()), libc::ENOENT)
-                .mend("give attach another place, or optional = true")
-                .into()),
-            false => Err(Miss::Untold(format!("that kernel's BTF names no system calls, so not whether there is {place}"))),
+            true => Err(Fault::os(
+                Cause::Attach,
+                format!("that kernel has no {} {place}", Kind::Tracepoint.place()),
+                libc::ENOENT,
+            )
+            .mend("give attach another place, or optional = true")
+            .into()),
+            false => {
+                Err(Miss::Untold(format!("that kernel's BTF names no system calls, so not whether there is {place}")))
+            }
         }
     }
 }

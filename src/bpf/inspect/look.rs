@@ -29,7 +29,7 @@ use super::{
     tail, warnings,
 };
 use crate::{
-    config::{MapWish, ObjectSource, ObjectWish, OnMismatch, PinName, ProgramWish, Table},
+    config::{MapWish, ObjectSource, ObjectWish, PinName, ProgramWish, Table},
     error::{Cause, Fault},
     facts::KernelVersion,
     sys::{cpu, process},
@@ -104,19 +104,7 @@ pub fn inspect(
 /// An object that nothing is configured of.
 fn wish(source: &ObjectSource) -> Result<ObjectWish, Fault> {
     let name = "inspected".parse::<PinName>().map_err(|error| Fault::new(Cause::Object, error.to_string()))?;
-    Ok(ObjectWish {
-        name,
-        source: source.clone(),
-        sha256: None,
-        on_mismatch: OnMismatch::Fail,
-        optional: false,
-        btf: None,
-        maps: Table::default(),
-        globals: Table::default(),
-        programs: None,
-        alternatives: Vec::new(),
-        origin: String::new(),
-    })
+    Ok(ObjectWish::bare(name, source.clone()))
 }
 
 impl<'a> Look<'a> {

@@ -16,9 +16,10 @@ use super::{
 };
 
 /// The keys of `[object.NAME]`.
-pub const OBJECT_KEYS: &str = "path, sha256, on-mismatch, optional, btf, maps, globals, programs, alternatives";
+pub const OBJECT_KEYS: &str =
+    "path, sha256, on-mismatch, optional, btf, memory-budget, shrink, maps, globals, programs, alternatives";
 /// The keys of `maps.NAME`.
-pub const MAP_KEYS: &str = "max-entries, pin, entries, programs";
+pub const MAP_KEYS: &str = "max-entries, pin, entries, programs, shrink";
 /// The keys of one of `entries`.
 pub const ENTRY_KEYS: &str = "key, value";
 /// The keys of `programs.NAME`.
@@ -46,6 +47,8 @@ fn object(reader: &mut Reader<'_>, item: Item<'_>, name: &PinName) {
             "on-mismatch" => on_mismatch(reader, item).map(Part::OnMismatch),
             "optional" => reader.flag(item).map(Part::Optional),
             "btf" => reader.parsed(item, absolute_path).map(Part::Btf),
+            "memory-budget" => reader.size(item, 1, i64::MAX.unsigned_abs()).map(Part::MemoryBudget),
+            "shrink" => reader.flag(item).map(Part::Shrink),
             "maps" => each(reader, item, name, &|reader, item, name| Some(Part::Map(name, map(reader, item)?))),
             "globals" => each(reader, item, name, &|reader, item, name| Some(Part::Global(name, data(reader, item)?))),
             "programs" => programs(reader, item, name),
@@ -150,6 +153,7 @@ fn map(reader: &mut Reader<'_>, item: Item<'_>) -> Option<MapWish> {
             "pin" => wish.pin = reader.flag(item).unwrap_or_default(),
             "entries" => wish.entries = entries(reader, item).unwrap_or_default(),
             "programs" => wish.programs = tail_calls(reader, item).unwrap_or_default(),
+            "shrink" => wish.shrink = reader.flag(item).unwrap_or_default(),
             _ => reader.unknown(item, MAP_KEYS),
         }
     }

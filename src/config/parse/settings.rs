@@ -23,7 +23,7 @@ pub const BPFFS_KEYS: &str = "mode, uid, gid, delegate, optional, if-available";
 /// The options of the other mounts.
 pub const FS_KEYS: &str = "optional, if-available";
 /// The keys of `[bpf]`.
-pub const BPF_KEYS: &str = "root, deadline";
+pub const BPF_KEYS: &str = "root, deadline, memory-budget";
 
 /// Shortest and longest deadline, in milliseconds: below, nothing can be loaded; above, a boot hangs.
 const DEADLINE: std::ops::RangeInclusive<u128> = 10..=600_000;
@@ -145,6 +145,11 @@ pub fn bpf(reader: &mut Reader<'_>, item: Item<'_>) {
                 }
             }
             "deadline" => deadline(reader, item),
+            "memory-budget" => {
+                if let Some(bytes) = reader.size(item, 1, i64::MAX.unsigned_abs()) {
+                    reader.say(item, "bpf.memory-budget".to_owned(), Setting::MemoryBudget(bytes));
+                }
+            }
             _ => reader.unknown(item, BPF_KEYS),
         }
     }

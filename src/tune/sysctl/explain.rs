@@ -1,6 +1,6 @@
 //! From an error number to a sentence that a person can act on.
 
-use std::io;
+use std::{io, path::Path};
 
 use super::{
     rules,
@@ -10,7 +10,7 @@ use crate::{
     config::SysctlKey,
     error::{Cause, Fault},
     facts::{CAP_SYS_ADMIN, Facts},
-    sys::file::errno,
+    sys::file::{errno, is_read_only},
     tune::{capability_name, lacks},
 };
 
@@ -45,6 +45,11 @@ pub fn unreadable(path: &str, error: &io::Error, facts: &Facts) -> Fault {
     match errno(error) {
         libc::ENOENT => absent(path, facts),
         libc::EISDIR => Fault::io(Cause::Sysctl, "is a directory, not a key", error),
+        // Whoever made it so keeps such keys to himself.
+        libc::EPERM if !facts.has_cap(CAP_SYS_ADMIN) && is_read_only(Path::new("/proc/sys")).unwrap_or(false) => {
+            Fault::io(Cause::Kernel, "read: takes CAP_SYS_ADMIN, and /proc/sys is mounted read-only", error)
+                .mend(format!("on the host: sysctl {}", path.replace('/', ".")))
+        }
         libc::EPERM if !facts.has_cap(rules::capability(path).unwrap_or(CAP_SYS_ADMIN)) => {
             lacks("read", rules::capability(path).unwrap_or(CAP_SYS_ADMIN))
         }

@@ -3,6 +3,9 @@
 . "${0%/*}/lib.sh"
 
 is "the boot" "$(</run/vm-state)" running
+mkdir -p /run/sysctl.d
+bpfboot render sysctl.d >/run/sysctl.d/90-bpfboot.conf
+holds "the settings are made, and not by the agent" systemctl restart systemd-sysctl.service
 status() { sed -n "s/^$1:\t//p" "/proc/$agent/status"; }
 
 # Debian's kernel has a level of its own, at which CAP_PERFMON is not enough; 2 is the level of all others.
@@ -28,6 +31,7 @@ for paranoid in 3 2; do
     has "the one that was passed" "$(readlink "/proc/$agent/fd/3")" bpf-map
     has "its environment" "$(tr '\0' ' ' <"/proc/$agent/environ")" "LISTEN_FDNAMES=trace/maps/events"
     has "its status" "$(value StatusText agent.service)" "run: healthy in "
+    is "what others set" "$(</proc/sys/net/core/somaxconn)" 7777
     holds "the pins are in the machine's bpffs" bpftool prog show pinned $live/trace/progs/trace_openat
     has "the journal" "$(journalctl -b -o cat -u agent.service)" "run: healthy in "
 done
