@@ -22,7 +22,7 @@ mod warnings;
 
 pub use calls::STACK_MAX;
 pub use look::inspect;
-pub use needs::Since;
+pub use needs::{Since, few};
 pub use tail::{Jump, Way};
 pub use verdict::Verdict;
 pub use warnings::Warning;
@@ -109,3 +109,7 @@ impl Inspection {
         self.warnings.iter().any(|warning| warning.refuses) || self.programs.iter().any(refused)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests;

@@ -64,7 +64,7 @@ pub use estimate::Kernel as Estimated;
 pub use foresee::Prospect;
 pub use generation::open_live;
 #[cfg(feature = "workbench")]
-pub use inspect::{Inspection, Program, STACK_MAX, Warning, inspect};
+pub use inspect::{Inspection, Program, STACK_MAX, Warning, few, inspect};
 pub use job::XdpJob;
 pub use kind::Kind;
 pub use layout::Layout;

@@ -69,7 +69,8 @@ impl Outside {
             if !kept {
                 outside.look_around(job);
             }
-            let record = if kept { None } else { Record::read(&live.object(&job.name))? };
+            // Of one that cannot be read, nothing is known.
+            let record = if kept { None } else { Record::read(&live.object(&job.name)).ok().flatten() };
             for name in job.maps.keys().filter(|name| has_live && !kept && !is_replaced(job, name)) {
                 let Ok(pin) = name.parse() else { continue };
                 let path = live.pin(&job.name, Shelf::Maps, &pin);

@@ -87,7 +87,11 @@ pub fn quoted(text: &str) -> String {
 /// A JSON string. What could drive a terminal is escaped as well, since people cat such files.
 fn quote(out: &mut String, text: &str) {
     out.push('"');
-    text.chars().for_each(|c| quote_char(out, c));
+    // Nearly all are plain, and one copy is cheaper than one for each character.
+    match text.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\') {
+        true => out.push_str(text),
+        false => text.chars().for_each(|c| quote_char(out, c)),
+    }
     out.push('"');
 }
 

@@ -65,13 +65,13 @@ fn text(seen: &Inspection, name: &str) -> String {
             .since
             .iter()
             .filter(|since| since.kernel == version)
-            .map(|since| format!("{} ({})", since.what, since.used_by.join(", ")))
+            .map(|since| format!("{} ({})", since.what, bpf::few(&since.used_by)))
             .collect();
         let _ = writeln!(out, "{head}{}.{}  {}", version.major, version.minor, parts.join("; "));
         head = "         ";
     }
-    for (why, head) in seen.kernel_btf.iter().zip(["BTF      "].into_iter().chain(std::iter::repeat("         "))) {
-        let _ = writeln!(out, "{head}of the kernel: {why}");
+    if !seen.kernel_btf.is_empty() {
+        let _ = writeln!(out, "BTF      of the kernel: {}", bpf::few(&seen.kernel_btf));
     }
     for ((capability, why), head) in
         seen.capabilities.iter().zip(["takes    "].into_iter().chain(std::iter::repeat("         ")))

@@ -52,7 +52,9 @@ fn prepare(job: &Job, kernel: &KernelBtf<'_>, machine: Machine) -> Result<Ready,
     let defined: Vec<_> = std::mem::take(&mut ready.object.maps).into_iter().collect();
     for (name, map) in &defined {
         let wish = job.maps.get(name).cloned().unwrap_or_else(MapWish::default);
-        let layout = Layout::wanted(map, &wish, machine);
+        let mut layout = Layout::wanted(map, &wish, machine);
+        // A size that user space is to choose. The verifier asks for none, the map for one.
+        layout.max_entries = layout.max_entries.max(1);
         let fd = create(name, map, layout, machine, ready.btf.as_ref(), None)?;
         fill_globals(&fd, map).map_err(|fault| fault.about(format_args!("map {name}")))?;
         ready.maps.push(fd);

@@ -25,6 +25,13 @@ pub struct Chain {
     pub before_6_9: u32,
 }
 
+impl Chain {
+    /// Whether it comes back to a function that it was in.
+    pub fn is_recursive(&self) -> bool {
+        self.path.split_last().is_some_and(|(last, before)| before.contains(last))
+    }
+}
+
 /// The calls of a program.
 #[derive(Debug)]
 pub struct Calls {
@@ -91,14 +98,17 @@ impl Calls {
     }
 
     fn follow(&self, mut chain: Chain, to: usize, depths: &[u32], found: &mut Vec<Chain>) {
-        if found.len() >= CHAINS_MAX || chain.path.contains(&to) {
+        if found.len() >= CHAINS_MAX {
             return;
         }
+        let again = chain.path.contains(&to);
         let (bytes, before_6_9) = frame(depths.get(to).copied().unwrap_or(0));
         chain.path.push(to);
         chain.bytes += bytes;
         chain.before_6_9 += before_6_9;
-        let callees = self.edges.get(to).map(Vec::as_slice).unwrap_or_default();
+        // No kernel takes either, however it goes on.
+        let ends = again || chain.path.len() > 2 * FRAMES_MAX;
+        let callees = self.edges.get(to).filter(|_| !ends).map(Vec::as_slice).unwrap_or_default();
         for callee in callees {
             self.follow(chain.clone(), *callee, depths, found);
         }

@@ -87,6 +87,14 @@ impl Needs {
     }
 }
 
+/// The first of some names, and how many more there are.
+pub fn few(names: &[impl AsRef<str>]) -> String {
+    const TOLD: usize = 3;
+    let told: Vec<&str> = names.iter().take(TOLD).map(AsRef::as_ref).collect();
+    let more = if names.len() > TOLD { format!(" and {} more", names.len() - TOLD) } else { String::new() };
+    told.join(", ") + &more
+}
+
 /// Whether CAP_PERFMON is asked for to load a program of that kind (is_perfmon_prog_type() in kernel/bpf/syscall.c).
 const fn is_tracing(kind: Kind) -> bool {
     !matches!(kind, Kind::Xdp | Kind::Net(_) | Kind::Other(_) | Kind::Unknown)
@@ -106,7 +114,7 @@ pub fn capabilities(job: &Job, helpers: &[String]) -> Vec<(&'static str, String)
     let tracing = names(is_tracing);
     let helper = || helpers.iter().find(|helper| PERFMON.split_whitespace().any(|name| name == *helper));
     if !tracing.is_empty() {
-        taken.push(("CAP_PERFMON", format!("tracing: {}", tracing.join(", "))));
+        taken.push(("CAP_PERFMON", format!("tracing: {}", few(&tracing))));
     } else if let Some(helper) = helper() {
         taken.push(("CAP_PERFMON", format!("helper {helper}")));
     } else if !job.programs.is_empty() {
@@ -117,11 +125,11 @@ pub fn capabilities(job: &Job, helpers: &[String]) -> Vec<(&'static str, String)
         net.push("maps of sockets or devices");
     }
     if !net.is_empty() {
-        taken.push(("CAP_NET_ADMIN", format!("networking: {}", net.join(", "))));
+        taken.push(("CAP_NET_ADMIN", format!("networking: {}", few(&net))));
     }
     let users = names(|kind| matches!(kind, Kind::Uprobe | Kind::Uretprobe));
     if !users.is_empty() {
-        taken.push(("CAP_SYS_ADMIN", format!("user probes, for which perf asks for it: {}", users.join(", "))));
+        taken.push(("CAP_SYS_ADMIN", format!("user probes, for which perf asks for it: {}", few(&users))));
     }
     taken
 }

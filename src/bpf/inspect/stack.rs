@@ -9,6 +9,7 @@ use aya_obj::generated::bpf_insn;
 
 use super::{
     super::walk::Constants,
+    calls::FRAMES_MAX,
     state::{Next, Slots, State, target, width},
     value::{
         Value::{self, Any, Function, Global, Map, Stack},
@@ -16,10 +17,11 @@ use super::{
     },
 };
 
-/// Instructions walked before it is given up to be exact: the verifier's own limit is a million.
-const STEPS_MAX: usize = 1_000_000;
+/// Instructions walked before it is given up to be exact. Memory is not given back, and the verifier's own million would
+/// take too much of it.
+const STEPS_MAX: usize = 400_000;
 /// Instructions walked before ways are joined wherever they meet.
-const STEPS_APART: usize = STEPS_MAX / 4;
+const STEPS_APART: usize = STEPS_MAX / 2;
 /// States that are kept apart at one place, as the verifier does: a loop over each byte of a stack takes so many.
 const APART: usize = 520;
 /// Joins at one place after which bounds that still move go as far as they can.
@@ -129,8 +131,8 @@ impl Walker<'_> {
         if let Some((.., back)) = self.known.iter().find(|(is, with, _)| alone && *is == number && *with == given) {
             return *back;
         }
-        // A program that calls itself is refused before the verifier looks at its stack.
-        if frames.iter().any(|(is, _)| *is == number) {
+        // A program that calls itself is refused before the verifier looks at its stack, and one that calls too deep is, too.
+        if frames.len() > 2 * FRAMES_MAX || frames.iter().any(|(is, _)| *is == number) {
             return Any;
         }
         if let Some(depth) = self.found.depths.get_mut(number) {

@@ -5,6 +5,9 @@ use crate::config::Table;
 /// MAX_TAIL_CALL_CNT in include/linux/bpf.h: what comes after that many jumps is not run.
 pub const JUMPS_MAX: usize = 33;
 
+/// Most jumps that are followed.
+const WAY_MAX: usize = 1000;
+
 /// One place that jumps.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Jump {
@@ -45,6 +48,9 @@ pub fn ways(jumps: &[(String, Vec<Jump>)]) -> Vec<Way> {
 fn longest(jumps: &[(String, Vec<Jump>)], from: usize, on: &mut Vec<usize>, known: &mut Vec<Option<Way>>) -> Way {
     if let Some(Some(way)) = known.get(from) {
         return way.clone();
+    }
+    if on.len() > WAY_MAX {
+        return Way::default();
     }
     on.push(from);
     let mut best = Way::default();

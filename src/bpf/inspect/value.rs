@@ -215,14 +215,14 @@ fn between(operation: u8, a: Value, b: Value, signed: i16) -> Value {
         (op::RSH, Some(by)) if a_low >= 0 => Number(a_low >> (by & 63), a_high >> (by & 63)),
         (op::RSH, Some(by)) if by & 63 > 0 => Number(0, (u64::MAX >> (by & 63)) as i64),
         (op::ARSH, Some(by)) => Number(a_low >> (by & 63), a_high >> (by & 63)),
-        (op::LSH, Some(by)) if a_low >= 0 && a_high < 1 << 30 && by < 32 => Number(a_low << by, a_high << by),
+        (op::LSH, Some(by @ 0..32)) if a_low >= 0 && a_high < 1 << 30 => Number(a_low << by, a_high << by),
         _ => Any,
     }
 }
 
 /// The largest number of as many bits.
 const fn all_ones(number: i64) -> i64 {
-    (u64::MAX >> number.leading_zeros()) as i64 & i64::MAX
+    if number <= 0 { 0 } else { (u64::MAX >> number.leading_zeros()) as i64 }
 }
 
 /// Whether a jump is taken: `None` when both can be. With it, what the register then is on each way: taken, and not.

@@ -62,7 +62,7 @@ pub fn of_stack(
         warn(true, format!("the stack of {} takes {depth} bytes; {STACK_MAX} is the most", name(&number)), PER_CPU);
     }
     let any_tail_call = calls.tail_calls.contains(&true);
-    if let Some(chain) = chains.first().filter(|chain| alone && chain.path.len() > 1) {
+    if let Some(chain) = chains.first().filter(|chain| alone && chain.path.len() > 1 && !chain.is_recursive()) {
         let what =
             |bytes| format!("the stacks of {} take {bytes} bytes together; {STACK_MAX} is the most", path(&chain.path));
         if chain.bytes > STACK_MAX && has_private_stack(kind) && !any_tail_call {
@@ -74,7 +74,9 @@ pub fn of_stack(
             warn(false, format!("{what}; {STACK_MAX} is the most"), PER_CPU);
         }
     }
-    if let Some(chain) = chains.iter().find(|chain| chain.path.len() > FRAMES_MAX) {
+    if let Some(chain) = chains.iter().find(|chain| chain.is_recursive()) {
+        warn(true, format!("functions call themselves: {}", path(&chain.path)), "use a loop, or bpf_loop()");
+    } else if let Some(chain) = chains.iter().find(|chain| chain.path.len() > FRAMES_MAX) {
         let what = format!("{} functions call each other in a row; {FRAMES_MAX} is the most", chain.path.len());
         warn(true, format!("{what}: {}", path(&chain.path)), "make some of them __always_inline");
     }
