@@ -143,7 +143,7 @@ impl BpfPlan {
             .into_iter()
             .filter(|name| !objects.iter().any(|object: &ObjectPlan| object.job.name == *name))
             .partition(|name| broken.iter().any(|object: &Broken| object.name == *name));
-        let around = match store.exists().is_ok_and(|there| there) && store.trusted().is_ok() {
+        let around = match kernel.is_none() && store.exists().is_ok_and(|there| there) && store.trusted().is_ok() {
             true => Around::look(&store, |name| config.objects.contains_key(name)),
             false => Around::default(),
         };

@@ -269,8 +269,8 @@ the mend, or cannot be known.
                              needs them is not known otherwise
       --release X.Y          its version, where FILE does not begin with it
 
-exit codes: 0 it works, 1 it would fail, 2 bad input, 3 optional items would fail,
-or something cannot be known
+exit codes: 0 it works, 1 it would fail, 2 bad input,
+            3 optional items would fail, or something cannot be known
 ";
 
 const PROFILES: &str = "\

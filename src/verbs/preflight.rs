@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{objects::found, run::Run};
+use super::{check::in_order, objects::found, run::Run};
 use crate::{
     bpf::{ObjectPlan, Prospect},
     cli::Options,
@@ -50,7 +50,7 @@ pub fn preflight(
             lines.push(line);
         }
     }
-    lines.sort_by_key(|line| line.phase);
+    in_order(&mut lines);
     run.fit(lines.iter().map(|line| line.id.as_str()).collect::<Vec<_>>().into_iter());
     lines.into_iter().for_each(|line| run.say(line));
     let count = |test: &dyn Fn(&&Line) -> bool| run.lines.iter().filter(test).count();
