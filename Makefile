@@ -55,7 +55,7 @@ test-objects:
 test: build test-objects ## build, then every test, a short one in a virtual machine, too (needs root); ARGS="--test NAME" for some
 	. .ci/toolchain.sh
 	need test guest
-	[[ "$(ARGS)" && "$(ARGS)" != *container* ]] || $(MAKE) small
+	[[ "$(ARGS)" == *--@(test|lib)* && "$(ARGS)" != *container* ]] || $(MAKE) small
 	export BPFBOOT=$$PWD/target/bpfboot BPFBOOT_HOSTILE=$$PWD/target/hostile/debug/bpfboot
 	step hostile "Building a bpfboot whose loader turns on it" hostile build
 	step tests "Building the tests with $$toolchain" native test --no-run $(ARGS)

@@ -1,4 +1,4 @@
-//! Packs and hashes the eBPF objects that the binary carries. `make objects` has built them into `BPFBOOT_EBPF_DIR`.
+//! Packs the knowledge, and packs and hashes the eBPF objects that the binary carries. `make objects` has built them into `BPFBOOT_EBPF_DIR`.
 
 use std::{env, error::Error, fs, path::Path};
 
@@ -14,5 +14,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         fs::write(Path::new(&to).join(format!("{name}.lz4")), lz4_flex::block::compress_prepend_size(&object))?;
         fs::write(Path::new(&to).join(format!("{name}.sha256")), Sha256::digest(&object))?;
     }
+    println!("cargo::rerun-if-changed=src/knowledge.txt");
+    let knowledge = fs::read("src/knowledge.txt")?;
+    fs::write(Path::new(&to).join("knowledge.lz4"), lz4_flex::block::compress_prepend_size(&knowledge))?;
     Ok(())
 }

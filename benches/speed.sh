@@ -98,7 +98,7 @@ amount 'peak memory, cold' "${kib[cold]}" KiB 3072
 amount 'peak memory, warm' "${kib[warm]}" KiB 3072
 amount 'peak memory, 16 slow programs' "${kib[slow]}" KiB 3072
 size=$(stat -c %s $work/bpfboot)
-amount 'size of the binary' $(((size + 1023) / 1024)) KiB 1000
+amount 'size of the binary' $(((size + 1023) / 1024)) KiB 1100
 file -b $work/bpfboot
 cat <<END
 

@@ -3,7 +3,7 @@
 
 _bpfboot() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} verb='' list='' one i
-    local verbs='apply check status undo attach detach events run caps render estimate inspect preflight profiles help'
+    local verbs='apply check status diagnose explain undo attach detach events run caps render estimate inspect preflight profiles help'
 
     # The first bare word is the verb. The word after an option may be that option's value.
     for ((i = 1; i < COMP_CWORD; i++)); do
@@ -56,6 +56,7 @@ _bpfboot() {
                             mapfile -t COMPREPLY < <(compgen -W 'builtin:edge builtin:reads builtin:trace' -- "$word"; compgen -f -- "$word")
                             return
                             ;;
+                        explain) [[ $before != "$verb" ]] || list=$(bpfboot explain 2>/dev/null | sed -n 's/^    //p') ;;
                         profiles) [[ $before != "$verb" ]] || list='core network tracing guide' ;;
                         help) [[ $before != "$verb" ]] || list=$verbs ;;
                     esac

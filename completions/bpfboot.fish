@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # fish completion for bpfboot
 
-set --local verbs apply check status undo attach detach events run caps render estimate inspect preflight profiles help
+set --local verbs apply check status diagnose explain undo attach detach events run caps render estimate inspect preflight profiles help
 set --local none "not __fish_seen_subcommand_from $verbs"
 
 complete -c bpfboot -f
@@ -17,6 +17,8 @@ complete -c bpfboot -s V -l version -d 'The version'
 complete -c bpfboot -n $none -a apply -d 'Bring the kernel to the plan, or say what that would take'
 complete -c bpfboot -n $none -a check -d 'Compare the kernel with the plan; change nothing'
 complete -c bpfboot -n $none -a status -d 'What is loaded and attached, alive or dead, and how busy'
+complete -c bpfboot -n $none -a diagnose -d 'Who refused what in the last run, and what mends it'
+complete -c bpfboot -n $none -a explain -d 'What an errno, a key, a cause or a capability really means'
 complete -c bpfboot -n $none -a undo -d 'Take back what apply did'
 complete -c bpfboot -n $none -a attach -d 'Attach our XDP programs to an interface that has appeared'
 complete -c bpfboot -n $none -a detach -d 'Let go of them again'
@@ -59,5 +61,6 @@ complete -c bpfboot -n $estimate -l cpus -x -d 'For a machine of so many possibl
 complete -c bpfboot -n $estimate -l kernel -x -d 'For another kernel'
 complete -c bpfboot -n '__fish_seen_subcommand_from inspect' -F
 complete -c bpfboot -n '__fish_seen_subcommand_from inspect' -l load -d 'Load each program for the verifier own figures'
+complete -c bpfboot -n '__fish_seen_subcommand_from explain' -a '(bpfboot explain 2>/dev/null | string match -r "^    .*" | string split -n " ")'
 complete -c bpfboot -n '__fish_seen_subcommand_from profiles' -a 'core network tracing guide'
 complete -c bpfboot -n '__fish_seen_subcommand_from help' -a "$verbs"

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::reason::{self, Call, Reason};
+
 /// The stable word for why something failed. Machines match on it, so words are added, never changed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Cause {
@@ -104,6 +106,10 @@ pub struct Account {
     pub mend: String,
     /// More than fits on a line: the verifier's log.
     pub detail: String,
+    /// The finer word, where somebody said it; [`Fault::reason`] always has one.
+    pub reason: Option<Reason>,
+    /// The call that was refused, where who refused is still to be found out.
+    pub refused: Option<Call>,
 }
 
 impl std::ops::Deref for Fault {
@@ -142,7 +148,15 @@ impl Fault {
     #[cold]
     #[inline(never)]
     fn told(cause: Cause, what: String, errno: Option<i32>) -> Self {
-        Self(Box::new(Account { cause, what, errno, mend: String::new(), detail: String::new() }))
+        Self(Box::new(Account {
+            cause,
+            what,
+            errno,
+            mend: String::new(),
+            detail: String::new(),
+            reason: None,
+            refused: None,
+        }))
     }
 
     /// Adds the line that mends it.
@@ -179,6 +193,34 @@ impl Fault {
     pub fn configured_at(mut self, origin: &str) -> Self {
         self.0.what = format!("{} (from {origin})", self.0.what);
         self
+    }
+
+    /// Says the finer word.
+    #[must_use]
+    #[cold]
+    #[inline(never)]
+    pub fn by(mut self, reason: Reason) -> Self {
+        self.0.reason = Some(reason);
+        self
+    }
+
+    /// Says which call was refused without a word.
+    #[must_use]
+    pub fn refused(mut self, call: Call) -> Self {
+        self.0.refused = Some(call);
+        self
+    }
+
+    /// The same fault, told anew.
+    #[must_use]
+    pub fn retold(mut self, what: String) -> Self {
+        (self.0.what, self.0.refused) = (what, None);
+        self
+    }
+
+    /// The finer word.
+    pub fn reason(&self) -> Reason {
+        self.0.reason.unwrap_or_else(|| reason::of(self))
     }
 
     /// The same fault with another cause's word.
@@ -220,6 +262,24 @@ pub fn errno_text(errno: i32) -> String {
         Some((name, text)) => format!("{text} ({name})"),
         None => "Unknown errno (UnknownErrno)".into(),
     }
+}
+
+/// `EPERM`, out of `Operation not permitted (EPERM)`.
+pub fn errno_name(errno: i32) -> String {
+    let text = errno_text(errno);
+    let name = text.rsplit('(').next().unwrap_or_default();
+    name.trim_end_matches(')').split(' ').next().unwrap_or_default().to_owned()
+}
+
+/// The errno behind its number or its name; `None` for what is none.
+pub fn errno_of(word: &str) -> Option<i32> {
+    let word = word.trim_start_matches('-').to_ascii_uppercase();
+    if word == "ENOTSUPP" || word == "524" {
+        return Some(524);
+    }
+    let names = include_str!("errno.txt").lines().map(|line| line.split(' ').next().unwrap_or_default());
+    let at = names.enumerate().find(|(at, name)| !name.is_empty() && (*name == word || at.to_string() == word));
+    at.and_then(|(at, _)| i32::try_from(at).ok())
 }
 
 #[cfg(test)]

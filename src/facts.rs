@@ -20,6 +20,10 @@ pub const CAP_SYS_PTRACE: u32 = 19;
 pub const CAP_SYS_ADMIN: u32 = 21;
 /// CAP_SYS_RESOURCE.
 pub const CAP_SYS_RESOURCE: u32 = 24;
+/// CAP_PERFMON.
+pub const CAP_PERFMON: u32 = 38;
+/// CAP_BPF.
+pub const CAP_BPF: u32 = 39;
 
 /// PROC_PID_INIT_INO of include/linux/proc_ns.h: the initial PID namespace has this inode on every kernel.
 const INITIAL_PID_NS: u64 = 0xefff_fffc;
@@ -49,6 +53,8 @@ pub struct Facts {
     pub btf: bool,
     /// The kernel these facts are of, where it is not the running one.
     target: Option<Arc<Target>>,
+    /// Whether a seccomp filter of somebody else's lies over this process; false when /proc does not tell.
+    pub seccomp: bool,
 }
 
 /// A kernel version, as far as decisions hang on it.
@@ -90,6 +96,7 @@ impl Facts {
             initial_mntns: same_ns_as_init("mnt").or_else(shares_mounts_with_init),
             btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
             target: None,
+            seccomp: field(&status, "Seccomp:", 0).is_some_and(|mode| mode != "0"),
         }
     }
 
@@ -111,6 +118,7 @@ impl Facts {
             initial_mntns: Some(true),
             btf: target.btf.is_some() || target.option("DEBUG_INFO_BTF").is_some(),
             target: Some(Arc::new(target)),
+            seccomp: false,
         }
     }
 
@@ -126,7 +134,7 @@ impl Facts {
 
     /// Whether the capability with this number is effective.
     pub const fn has_cap(&self, number: u32) -> bool {
-        self.capabilities & (1 << number) != 0
+        self.capabilities & (1_u64 << number) != 0
     }
 
     /// CAP_BPF and CAP_PERFMON are of 5.8; before, CAP_SYS_ADMIN stood in for both.

@@ -18,6 +18,9 @@ pub enum Health {
 }
 
 impl Health {
+    /// Every one.
+    pub const ALL: [Self; 6] = [Self::Healthy, Self::Failed, Self::BadInput, Self::Degraded, Self::Dirty, Self::Drift];
+
     /// The process's exit code.
     pub const fn exit_code(self) -> u8 {
         match self {

@@ -99,6 +99,7 @@ pub fn summary(report: &Report, news: bool) -> bool {
         let mut fields = of_run.to_vec();
         fields.extend([("BPFBOOT_STEP", line.id.as_str()), ("BPFBOOT_STATUS", line.status.word())]);
         fields.extend(line.fault.as_ref().map(|fault| ("BPFBOOT_CAUSE", fault.cause.word())));
+        fields.extend(line.fault.as_ref().map(|fault| ("BPFBOOT_REASON", fault.reason().word())));
         fields.extend(errno.as_deref().map(|errno| ("ERRNO", errno)));
         LOGGER.tell(line.priority(), &text, &fields, false);
     }

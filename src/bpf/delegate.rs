@@ -19,6 +19,7 @@ use super::{
 use crate::{
     error::{Cause, Fault},
     facts::KernelVersion,
+    reason::Reason,
     sys::{bpf, file},
 };
 
@@ -154,6 +155,7 @@ pub fn suffices(plan: &BpfPlan) -> Result<(), Fault> {
 
 fn refused(fault: Fault, plan: &BpfPlan) -> Fault {
     fault
+        .by(Reason::Delegation)
         .about("a user namespace loads only what its bpffs delegates")
         .mend(format!("let the host mount it for this user namespace: -o {}", Delegation::of(plan, false)))
 }

@@ -7,8 +7,11 @@ use aya_obj::{
     btf::{BtfError, BtfRelocationError},
 };
 
-use super::{kind::Kind, layout::Layout};
-use crate::error::{Cause, Fault};
+use super::{kind::Kind, layout::Layout, verdict::Verdict};
+use crate::{
+    error::{Cause, Fault},
+    reason::{Call, Reason},
+};
 
 /// ENOTSUPP, the kernel's own (include/linux/errno.h).
 const ENOTSUPP: i32 = 524;
@@ -59,7 +62,9 @@ pub fn of_parse(error: &ParseError) -> Fault {
 pub fn of_relocation(error: &(dyn Error + 'static)) -> Fault {
     let fault = plain(Cause::Kernel, error);
     if error.is::<BtfRelocationError>() {
-        return fault.mend("CO-RE needs a kernel with CONFIG_DEBUG_INFO_BTF, or btf = \"FILE\" with this kernel's BTF");
+        return fault
+            .by(Reason::CoRe)
+            .mend("CO-RE needs a kernel with CONFIG_DEBUG_INFO_BTF, or btf = \"FILE\" with this kernel's BTF");
     }
     if let Some(KsymsError::KallsymsAccessError(_)) = error.downcast_ref() {
         return untyped_symbol();
@@ -92,6 +97,7 @@ pub fn untyped_symbol() -> Fault {
 pub fn of_btf(error: &BtfError) -> Fault {
     plain(Cause::Kernel, error)
         .about("read the kernel's BTF")
+        .by(Reason::NoBtf)
         .mend("ls /sys/kernel/btf/vmlinux; without it give btf = \"FILE\" with this kernel's BTF")
 }
 
@@ -99,7 +105,7 @@ pub fn of_btf(error: &BtfError) -> Fault {
 pub fn of_new_map(name: &str, error: &io::Error, size: Layout) -> Fault {
     let fault = Fault::io(Cause::Map, format!("make map {name}, {size}"), error);
     match fault.errno {
-        Some(libc::EPERM | libc::EACCES) => fault.because(Cause::Privilege).mend(PERMISSION),
+        Some(libc::EPERM | libc::EACCES | libc::ENOSYS) => fault.because(Cause::Privilege).refused(Call::Map),
         Some(libc::EINVAL) if size.max_entries == 0 && size.value_size > 0 => fault.mend(format!("the object leaves its size to its own loader: maps.{name}.max-entries = NUMBER")),
         Some(libc::EINVAL) if size.key_size == 0 || size.value_size == 0 => fault
             .mend("the object leaves the size of its keys or values to its own loader: declare key_size and value_size in its source"),
@@ -113,58 +119,56 @@ pub fn of_new_map(name: &str, error: &io::Error, size: Layout) -> Fault {
 /// A target that this kernel's BTF does not know.
 pub fn of_no_target(type_name: &str, kind: Kind, target: &str) -> Fault {
     Fault::new(Cause::Kernel, format!("this kernel has no {} to attach a {} program to: {target}", kind.place(), kind.word()))
+        .by(Reason::Absent)
         .mend(format!("bpftool btf dump file /sys/kernel/btf/vmlinux | grep -w {type_name}; give attach another place, or optional = true"))
 }
-
-const PERMISSION: &str = "not a missing capability (the loader holds what it needs): look at \
-    /sys/kernel/security/lockdown, at seccomp (a container's profile must allow bpf), and at an LSM: dmesg | tail; before Linux 5.11 also at ulimit -l";
 
 /// A program the kernel did not take.
 pub fn of_load(error: &io::Error, log: &str, kind: Kind) -> Fault {
     let errno = error.raw_os_error();
-    match (errno, reason(log)) {
-        (_, Some(reason)) if let Some(missing) = missing(reason) => Fault::new(Cause::Kernel, missing).with_errno(errno)
-            .mend("bpftool btf dump file /sys/kernel/btf/vmlinux shows what there is; optional = true on the program, or another kernel")
-            .detail(log),
-        (_, Some(reason)) => Fault::new(Cause::Verifier, format!("refused by the verifier: {reason}")).with_errno(errno)
-            // bpf_tracing_func_proto() in kernel/trace/bpf_trace.c asks security_locked_down().
-            .mend(if reason.contains(" bpf_probe_read") {
-                "not every kind of program has it, and lockdown=confidentiality takes it away (cat /sys/kernel/security/lockdown): optional = true, or rebuild it with tp_btf or fentry"
-            } else {
-                "its log is in the report: bpfboot --json apply, field detail"
-            })
-            .detail(log),
+    let fault = |cause, what: &str| Fault::new(cause, what).with_errno(errno);
+    let kinds = |what: &str| format!("this kernel knows no {} programs, or {what}", kind.word());
+    match (errno, Verdict::read(log)) {
+        (_, Some(verdict)) => of_verdict(&verdict, kind).with_errno(errno).detail(log),
         // An LSM's EACCES: the verifier's comes with a log.
-        (Some(errno @ (libc::EPERM | libc::EACCES)), None) => {
-            Fault::os(Cause::Privilege, "the kernel does not let us load it", errno).mend(PERMISSION)
+        (Some(libc::EPERM | libc::EACCES | libc::ENOSYS), None) => {
+            fault(Cause::Privilege, &format!("the kernel does not let us load it ({})", kind.word()))
+                .refused(Call::Program)
         }
-        (Some(libc::E2BIG), None) => Fault::os(Cause::Verifier, "it has more instructions than one load may have", libc::E2BIG)
-            .mend("split it with tail calls; the limit is 1,000,000, or 4,096 without CAP_BPF"),
-        (Some(libc::EINVAL), None) => {
-            Fault::os(Cause::Kernel, format!("this kernel knows no {} programs, or none of this form", kind.word()), libc::EINVAL)
-                .mend("optional = true on the program, or a newer kernel")
+        (Some(libc::E2BIG), None) => {
+            fault(Cause::Verifier, "it has more instructions than one load may have").by(Reason::TooLarge)
         }
-        (Some(ENOTSUPP), None) => Fault::os(Cause::Kernel, "the JIT cannot compile it, and this kernel has no interpreter", ENOTSUPP)
-            .mend("sysctl net.core.bpf_jit_limit; raise it if the loader lacks CAP_BPF"),
-        (errno, None) => Fault::new(Cause::Kernel, "load it").with_errno(errno),
+        (Some(libc::EINVAL), None) => fault(Cause::Kernel, &kinds("none of this form")).by(Reason::ProgramType),
+        (Some(ENOTSUPP), None) => {
+            fault(Cause::Kernel, "the JIT cannot compile it, and this kernel has no interpreter").by(Reason::Jit)
+        }
+        (_, None) => fault(Cause::Kernel, "load it"),
     }
 }
 
-/// The verifier's last word: the line before its statistics, and before the explanation that 7.3 puts in between.
-fn reason(log: &str) -> Option<&str> {
-    let log = log.split("\nVerification failed: ").next()?;
-    let statistics = ["processed ", "verification time", "stack depth", "peak_states", "max_states", "subprog "];
-    log.lines().rev().map(str::trim).find(|line| !line.is_empty() && !statistics.iter().any(|s| line.starts_with(s)))
+fn of_verdict(verdict: &Verdict<'_>, kind: Kind) -> Fault {
+    if let Some((reason, missing)) = missing(verdict.words) {
+        return Fault::new(Cause::Kernel, missing).by(reason);
+    }
+    // bpf_base_func_proto() in kernel/bpf/helpers.c and bpf_tracing_func_proto() in kernel/trace/bpf_trace.c ask
+    // security_locked_down(). The parent knows how far the kernel is locked down.
+    let writes = verdict.words.contains(" bpf_probe_write_user") && !kind.needs_net_admin();
+    let closed = verdict.words.contains(" bpf_probe_read") || writes;
+    let reason = if closed { Reason::Lockdown } else { verdict.reason };
+    Fault::new(Cause::Verifier, format!("refused by the verifier: {}", verdict.told())).by(reason)
 }
 
 /// What the verifier stumbled over where aya, as libbpf does, left a call that cannot be in place of what it did not find.
-fn missing(reason: &str) -> Option<&'static str> {
-    missing_call(reason.strip_prefix("invalid func unknown#")?.parse().ok()?)
+fn missing(words: &str) -> Option<(Reason, &'static str)> {
+    let number = words.strip_prefix("invalid func unknown#")?.parse().ok()?;
+    let reason = if number == NO_CORE_MATCH { Reason::CoRe } else { Reason::Kfunc };
+    Some((reason, missing_call(number)?))
 }
+
+const NO_CORE_MATCH: u32 = 0x0bad_2310;
 
 /// The same by the number of the helper that stands there.
 pub fn missing_call(number: u32) -> Option<&'static str> {
-    const NO_CORE_MATCH: u32 = 0x0bad_2310;
     const NO_KFUNC: u32 = 2_002_000_000;
     match number {
         NO_CORE_MATCH => Some(
@@ -182,11 +186,18 @@ pub fn of_attach(error: &io::Error, kind: Kind, target: &str) -> Fault {
     let separator = if what.is_empty() { "" } else { ": " };
     let plain = || fault(format!("attach to {target}{separator}{what}"));
     match (kind, errno) {
-        (Kind::Tracepoint, Some(libc::ENOENT)) if !exists("/sys/kernel/tracing/events") && !exists("/sys/kernel/debug/tracing/events") => {
-            fault(format!("tracefs is not mounted, so tracepoint {target} cannot be found")).mend("[mounts] tracefs = true")
+        (Kind::Tracepoint, Some(libc::ENOENT))
+            if !exists("/sys/kernel/tracing/events") && !exists("/sys/kernel/debug/tracing/events") =>
+        {
+            fault(format!("tracefs is not mounted, so tracepoint {target} cannot be found"))
+                .mend("[mounts] tracefs = true")
         }
-        (Kind::Tracepoint, Some(libc::ENOENT)) => fault(format!("this kernel has no tracepoint {target}"))
-            .mend(format!("ls /sys/kernel/tracing/events/{}; or optional = true", target.split(':').next().unwrap_or_default())),
+        (Kind::Tracepoint, Some(libc::ENOENT)) => {
+            fault(format!("this kernel has no tracepoint {target}")).mend(format!(
+                "ls /sys/kernel/tracing/events/{}; or optional = true",
+                target.split(':').next().unwrap_or_default()
+            ))
+        }
         (Kind::RawTracepoint, Some(libc::ENOENT)) => fault(format!("this kernel has no raw tracepoint {target}"))
             .mend(format!("ls -d /sys/kernel/tracing/events/*/{target}; or optional = true")),
         (Kind::Kprobe | Kind::Kretprobe, Some(libc::ENOENT)) if exists(PMUS) && !exists(&format!("{PMUS}/kprobe")) => {
@@ -200,12 +211,14 @@ pub fn of_attach(error: &io::Error, kind: Kind, target: &str) -> Fault {
         (Kind::Uprobe | Kind::Uretprobe, None) => plain()
             .mend("nm -D FILE shows its functions; give attach = { uprobe = \"FILE:FUNCTION\" }, or optional = true"),
         (Kind::Xdp, Some(libc::EOPNOTSUPP | libc::EINVAL)) => {
-            fault(format!("the driver of {target} does not take XDP in this mode")).mend("mode = \"generic\", or mode = \"any\"")
+            fault(format!("the driver of {target} does not take XDP in this mode"))
+                .by(Reason::Unsupported)
+                .mend("mode = \"generic\", or mode = \"any\"")
         }
-        (Kind::Xdp, Some(libc::EBUSY | libc::EEXIST)) => fault(format!("{target} already carries an XDP program")).because(Cause::Busy)
+        (Kind::Xdp, Some(libc::EBUSY | libc::EEXIST)) => fault(format!("{target} already carries an XDP program"))
+            .because(Cause::Busy)
             .mend(format!("ip link show dev {target}; bpftool net show dev {target}")),
-        (_, Some(libc::EPERM | libc::EACCES)) => plain().because(Cause::Privilege)
-            .mend("sysctl kernel.perf_event_paranoid (a patched kernel's 3 or 4 asks for CAP_SYS_ADMIN); lockdown and LSMs refuse too"),
+        (_, Some(libc::EPERM | libc::EACCES)) => plain().because(Cause::Privilege).refused(Call::Attach),
         (_, Some(libc::E2BIG)) => fault(format!("attach to {target}: too many programs there already"))
             .mend("64 programs fit on one tracepoint or probe, 38 on one trampoline: bpftool link show"),
         _ => plain(),
@@ -221,7 +234,9 @@ fn exists(path: &str) -> bool {
 
 /// A pin that could not be made.
 pub fn of_pin(error: &io::Error, path: &Path) -> Fault {
-    Fault::io(Cause::Pin, format!("pin to {}", path.display()), error).mend(match error.raw_os_error() {
+    let fault = Fault::io(Cause::Pin, format!("pin to {}", path.display()), error);
+    let fault = if fault.errno == Some(libc::EPERM) { fault.refused(Call::Pin) } else { fault };
+    fault.mend(match error.raw_os_error() {
         Some(libc::EEXIST) => "something not ours took that name: rm it, and run again",
         Some(libc::EROFS) => "remount it: mount -o remount,rw /sys/fs/bpf",
         _ => "",
@@ -242,20 +257,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_verifiers_last_word_is_found() {
-        let log =
-            "0: R1=ctx() R10=fp0\n0: (79) r0 = *(u64 *)(r1 +0)\nR1 !read_ok\nprocessed 1 insns (limit 1000000)\n\n";
-        assert_eq!(reason(log), Some("R1 !read_ok"));
-        let newer = "R1 !read_ok\n\nVerification failed: Policy\n\nSuggestion:\n  Do not.\n\nsubprog 0 (peek) main\n";
-        assert_eq!(reason(newer), Some("R1 !read_ok"));
-        assert_eq!(reason("R1 !read_ok\nsubprog 0 (peek) main\nprocessed 1 insns\n"), Some("R1 !read_ok"));
-        assert_eq!(reason(""), None);
-    }
-
-    #[test]
     fn what_was_not_found_is_told_from_what_is_wrong() {
-        assert!(missing("invalid func unknown#195896080").is_some_and(|what| what.contains("CO-RE")));
-        assert!(missing("invalid func unknown#2002000012").is_some_and(|what| what.contains("kfunc")));
+        assert!(missing("invalid func unknown#195896080").is_some_and(|(_, what)| what.contains("CO-RE")));
+        assert!(missing("invalid func unknown#2002000012").is_some_and(|(_, what)| what.contains("kfunc")));
         assert_eq!(missing("invalid func unknown#7"), None);
         assert_eq!(missing("R1 !read_ok"), None);
     }

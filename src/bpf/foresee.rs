@@ -152,8 +152,8 @@ impl<'a> Kernel<'a> {
                 Err(untold) => return Err(untold),
             },
         }
-        let named = |(name, _): (&String, _)| Some((name.clone(), object.maps.remove(name)?));
-        let maps: Vec<(String, Map)> = job.maps.iter().filter_map(named).collect();
+        let mut named = |name: &String| Some((name.clone(), object.maps.remove(name)?));
+        let maps: Vec<(String, Map)> = job.maps.iter().filter_map(|(name, _)| named(name)).collect();
         let places = (0..).zip(&maps).map(|(place, (name, map))| (name.as_str(), place, map));
         open::relocate(&mut object, places, self.target.version)?;
         Ok((object, maps))

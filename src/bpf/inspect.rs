@@ -9,6 +9,7 @@
 mod ask;
 mod call;
 mod calls;
+mod fastcall;
 mod gpl;
 mod helpers;
 mod look;

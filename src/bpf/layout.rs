@@ -5,6 +5,7 @@ use aya_obj::generated::{BPF_F_NO_COMMON_LRU, BPF_F_RDONLY, BPF_F_RDONLY_PROG, B
 use crate::{
     config::{MapWish, OnMismatch},
     error::{Cause, Fault},
+    reason::Reason,
     sys::bpf::MapIdentity,
 };
 
@@ -183,8 +184,10 @@ pub fn fate(wanted: Layout, pinned: Layout, policy: OnMismatch, path: &str) -> R
     if wanted.same(pinned) {
         return Ok(Fate::Reuse);
     }
-    let refuse =
-        |why: &str| Fault::new(Cause::Map, format!("{path} has another layout{why}: pinned {pinned}; wanted {wanted}"));
+    let refuse = |why: &str| {
+        let what = format!("{path} has another layout{why}: pinned {pinned}; wanted {wanted}");
+        Fault::new(Cause::Map, what).by(Reason::Layout)
+    };
     match policy {
         OnMismatch::Fail => Err(refuse("").mend(
             "on-mismatch = \"keep\", \"migrate\" or \"recreate\" on the object; or remove it with: bpfboot undo",

@@ -52,6 +52,7 @@ mod status;
 mod store;
 mod user;
 mod values;
+mod verdict;
 #[allow(dead_code, reason = "preflight and inspect come next")]
 mod walk;
 mod wire;

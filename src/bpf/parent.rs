@@ -21,6 +21,7 @@ use crate::{
     error::{Cause, Fault},
     facts::KernelVersion,
     privilege::{self, Needs},
+    reason::Reason,
     sys::{
         cpu, limit,
         process::{self, End, Side},
@@ -156,13 +157,15 @@ fn nonsense(at: &str) -> Fault {
 }
 
 fn died(at: &str, end: End) -> Fault {
-    unusable(at, &how(end))
+    let killed_by_filter = end == End::Signal(libc::SIGSYS);
+    unusable(at, &how(end)).by(if killed_by_filter { Reason::Seccomp } else { Reason::Died })
 }
 
 fn how(end: End) -> String {
     match end {
         End::Exit(code) => format!("the loader ended with code {code}"),
         End::Signal(libc::SIGKILL) => "the loader was killed (SIGKILL; the OOM killer? dmesg | tail)".to_owned(),
+        End::Signal(libc::SIGSYS) => "a seccomp filter killed the loader (SIGSYS)".to_owned(),
         End::Signal(signal) => format!("the loader died of signal {signal}"),
         End::Stuck(pid) => format!("the loader, process {pid}, hangs in the kernel and cannot be killed"),
     }

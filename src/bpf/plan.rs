@@ -21,6 +21,7 @@ use crate::{
     error::{Cause, Fault},
     facts::Facts,
     privilege::{self, Needs},
+    reason::Reason,
     step::Undo,
     sys::file,
 };
@@ -364,7 +365,8 @@ fn impossible(program: &ProgramJob, job: &Job, facts: &Facts) -> Option<Fault> {
         return refuse(
             format!("{word} programs attach by perf, for which no capability of a user namespace counts"),
             "use raw_tp, tp_btf or fentry, attach = false to only pin it, or optional = true",
-        );
+        )
+        .map(|fault| fault.by(Reason::UserNamespace));
     }
     if job.xdp.iter().any(|xdp| xdp.program == program.name) && !facts.xdp_links() {
         return refuse(
@@ -379,7 +381,8 @@ fn impossible(program: &ProgramJob, job: &Job, facts: &Facts) -> Option<Fault> {
                 Some(_) => format!("a {word} program needs the kernel's BTF, and CONFIG_DEBUG_INFO_BTF is not set"),
             },
             "a kernel with CONFIG_DEBUG_INFO_BTF=y, or optional = true",
-        );
+        )
+        .map(|fault| fault.by(Reason::NoBtf));
     }
     match job.outlook.as_ref()?.of(&program.name)? {
         Prospect::Fails(fault) => Some(fault.clone()),

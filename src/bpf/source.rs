@@ -15,6 +15,7 @@ use super::values::Slots;
 use crate::{
     config::ObjectSource,
     error::{Cause, Fault},
+    reason::Reason,
     sys::process,
     trust::{self, Refusal},
 };
@@ -167,7 +168,7 @@ fn open(path: &Path, allow_untrusted: bool) -> Result<File, Fault> {
     let refuse = |what: &str| Fault::new(Cause::Object, format!("{shown} {what}"));
     let file = trust::open(path, allow_untrusted).map_err(|refusal| match refusal {
         Refusal::Io(e) => Fault::io(Cause::Object, format!("open {shown}"), &e).mend(format!("ls -l {shown}")),
-        Refusal::Link(what, mend) => refuse(&what).mend(mend),
+        Refusal::Link(what, mend) => refuse(&what).by(Reason::Trust).mend(mend),
     })?;
     let meta = file.metadata().map_err(|e| Fault::io(Cause::Object, format!("look at {shown}"), &e))?;
     if !meta.is_file() {

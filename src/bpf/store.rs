@@ -22,6 +22,7 @@ use super::{
 use crate::{
     config::{IfName, PinName},
     error::{Cause, Fault},
+    reason::Reason,
     sys,
 };
 
@@ -113,7 +114,7 @@ impl Store {
             return Err(other(&format!("belongs to uid {}, not to us", meta.uid())));
         }
         if meta.mode() & 0o022 != 0 {
-            return Err(other("may be written by others").mend(format!("chmod 0700 {shown}")));
+            return Err(other("may be written by others").by(Reason::Trust).mend(format!("chmod 0700 {shown}")));
         }
         for generation in [self.live(), self.stage(), self.aside()] {
             let shown = generation.path().display();
@@ -365,6 +366,7 @@ impl Store {
 
 fn not_bpffs(path: &Path) -> Fault {
     Fault::new(Cause::Mount, format!("{} is not on a BPF file system", path.display()))
+        .by(Reason::NotMounted)
         .mend("[mounts] bpffs = true, a container's -v /sys/fs/bpf:/sys/fs/bpf, or: mount -t bpf bpf /sys/fs/bpf")
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::{
     error::{Cause, Fault},
     fields::{join, split},
+    reason::{Call, Reason},
 };
 
 /// One line.
@@ -69,6 +70,8 @@ impl Event {
                 fault.errno.map_or_else(String::new, |errno| errno.to_string()),
                 fault.mend.clone(),
                 fault.detail.clone(),
+                fault.reason.map_or("", Reason::word).into(),
+                fault.refused.map_or("", Call::word).into(),
             ],
             Self::End => vec!["end".into()],
         };
@@ -101,7 +104,15 @@ impl Event {
                         "" => None,
                         errno => Some(errno.parse().ok()?),
                     };
-                    fault.with_errno(errno).mend(next()?).detail(next()?)
+                    let mut fault = fault.with_errno(errno).mend(next()?).detail(next()?);
+                    let word = next()?;
+                    if !word.is_empty() {
+                        fault = fault.by(Reason::from_word(&word)?);
+                    }
+                    match next()?.as_str() {
+                        "" => fault,
+                        call => fault.refused(Call::from_word(call)?),
+                    }
                 },
             },
             "end" => Self::End,
@@ -118,7 +129,8 @@ mod tests {
 
     #[test]
     fn every_event_comes_back() {
-        let fault = Fault::os(Cause::Verifier, "tab\there", 13).mend("a\nb").detail("\\log\\\n0: (b7)\t");
+        let fault =
+            Fault::os(Cause::Verifier, "tab\there", 13).mend("a\nb").detail("\\log\\\n0: (b7)\t").by(Reason::Stack);
         for event in [
             Event::Begin("object a\tb".into()),
             Event::Done {
@@ -140,9 +152,15 @@ mod tests {
 
     #[test]
     fn a_line_from_nowhere_is_refused() {
-        for line in
-            ["", "begin", "done\ta", "failed\tx\ttrue\t1\tno-cause\tw\t\t\t", "end\tx", "skipped\ta\tb\\q", "nonsense"]
-        {
+        for line in [
+            "",
+            "begin",
+            "done\ta",
+            "failed\tx\ttrue\t1\tno-cause\tw\t\t\t\t\t",
+            "end\tx",
+            "skipped\ta\tb\\q",
+            "nonsense",
+        ] {
             assert_eq!(Event::parse(line), None, "{line:?}");
         }
     }

@@ -37,6 +37,13 @@ pub enum Command {
     },
     /// Show the live generation.
     Status(Show),
+    /// Tell of each failure of the last run who refused, and what mends it.
+    Diagnose,
+    /// Tell what is known of an errno, a cause, a reason, a capability or a key.
+    Explain {
+        /// Which; `None`: list them.
+        topic: Option<String>,
+    },
     /// Take back what apply did.
     Undo,
     /// Attach XDP programs to an interface.

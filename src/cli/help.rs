@@ -22,6 +22,8 @@ verbs:
   apply [--dry-run]   bring the kernel to the plan, or say what that would take
   check [--probe]     compare the kernel with the plan; change nothing
   status              what is loaded and attached, alive or dead, and how busy
+  diagnose            who refused what in the last run, and what mends it
+  explain [TOPIC]     what an errno, a key, a cause or a capability really means
   undo                take back what apply did
   attach IFACE        attach our XDP programs to an interface that has appeared
   detach IFACE        let go of them again
@@ -50,6 +52,7 @@ files:
   /etc/bpfboot.d/*.toml      the configuration, see bpfboot.toml(5); also in
                              /run/bpfboot.d and /usr/lib/bpfboot.d
   /run/bpfboot/report.json   the last report, as --json prints it
+  /run/bpfboot/verifier      the log of each program that was refused
   /sys/fs/bpf/bpfboot        the pinned programs, maps and links
 
 exit codes:
@@ -89,6 +92,8 @@ pub(super) fn on(verb: Verb) -> String {
         Verb::Apply => APPLY,
         Verb::Check => CHECK,
         Verb::Status => STATUS,
+        Verb::Diagnose => DIAGNOSE,
+        Verb::Explain => EXPLAIN,
         Verb::Undo => UNDO,
         Verb::Attach => ATTACH,
         Verb::Detach => DETACH,
@@ -142,6 +147,23 @@ they are. Changes nothing. The exit code is 5 when something is not alive.
       --prometheus FILE  write a textfile for node_exporter, in one move
 
 TIME is 500ms, 5s or 2m.
+";
+
+const DIAGNOSE: &str = "\
+usage: bpfboot diagnose
+
+Tells of each failure of the last run its cause and reason, who refused, what
+shows it, and what mends it: a capability, seccomp, a lockdown, a security
+module, a one-way key, the verifier. Without a report of a run, it looks at this
+machine. Ends with the code of that run. Changes nothing.
+";
+
+const EXPLAIN: &str = "\
+usage: bpfboot explain [TOPIC]
+
+Prints what is known of an errno (13, EACCES, 524), a key with what it takes and
+what it is here, a cause or reason of the report, or a capability; without TOPIC
+a list of them. Changes nothing.
 ";
 
 const UNDO: &str = "\
@@ -281,7 +303,7 @@ value and the reason for it.
 ";
 
 /// The known word nearest to `word`, if it is near enough to be a slip of the hand.
-pub(super) fn nearest<'a>(word: &str, known: &'a str) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, known: &'a str) -> Option<&'a str> {
     let far = 1 + word.len() / 4;
     words(known).map(|one| (distance(word, one), one)).filter(|(edits, _)| *edits <= far).min().map(|(_, one)| one)
 }

@@ -23,7 +23,7 @@ use value::{COLORS, Cpus, FORMATS, KINDS, MODES, Release, Wait, choice, one_of, 
 use verb::{GLOBAL_OPTIONS, OWN_OPTIONS, Verb};
 
 pub use command::{Command, Show};
-pub use help::VERSION;
+pub use help::{VERSION, nearest};
 pub use value::Format;
 
 /// What holds for every verb.
@@ -188,6 +188,8 @@ impl Words {
             Verb::Apply => Command::Apply { dry_run: self.seen.contains(&"dry-run") },
             Verb::Check => Command::Check { probe: self.seen.contains(&"probe") },
             Verb::Status => Command::Status(self.show),
+            Verb::Diagnose => Command::Diagnose,
+            Verb::Explain => Command::Explain { topic: self.operand.map(|topic| topic.display().to_string()) },
             Verb::Undo => Command::Undo,
             Verb::Attach => Command::Attach {
                 interface: interface(self.operand, verb)?,
@@ -248,7 +250,7 @@ fn known_option(name: &str) -> Result<&'static str, Usage> {
     if let Some(known) = words(GLOBAL_OPTIONS).chain(words(OWN_OPTIONS)).find(|known| *known == name) {
         return Ok(known);
     }
-    let meant = help::nearest(name, &format!("{GLOBAL_OPTIONS}, {OWN_OPTIONS}")).map(str::to_owned);
+    let meant = nearest(name, &format!("{GLOBAL_OPTIONS}, {OWN_OPTIONS}")).map(str::to_owned);
     Err(Usage::new(&format!("there is no option '--{name}'{}", did_you_mean("--", meant.as_deref()))))
 }
 

@@ -8,6 +8,8 @@ pub(super) enum Verb {
     Apply,
     Check,
     Status,
+    Diagnose,
+    Explain,
     Undo,
     Attach,
     Detach,
@@ -23,10 +25,12 @@ pub(super) enum Verb {
 }
 
 impl Verb {
-    pub(super) const ALL: [Self; 15] = [
+    pub(super) const ALL: [Self; 17] = [
         Self::Apply,
         Self::Check,
         Self::Status,
+        Self::Diagnose,
+        Self::Explain,
         Self::Undo,
         Self::Attach,
         Self::Detach,
@@ -46,6 +50,8 @@ impl Verb {
             Self::Apply => "apply",
             Self::Check => "check",
             Self::Status => "status",
+            Self::Diagnose => "diagnose",
+            Self::Explain => "explain",
             Self::Undo => "undo",
             Self::Attach => "attach",
             Self::Detach => "detach",
@@ -72,6 +78,7 @@ impl Verb {
             Self::Events => "kind",
             Self::Estimate => "cpus, kernel",
             Self::Inspect => "load",
+            Self::Diagnose | Self::Explain => "",
             Self::Preflight => "kernel-config, btf, release",
             Self::Undo | Self::Run | Self::Caps | Self::Render | Self::Profiles | Self::Help => "",
         }
@@ -80,6 +87,7 @@ impl Verb {
     /// Whether a word may follow it.
     pub(super) const fn takes_operand(self) -> bool {
         !matches!(self, Self::Apply | Self::Check | Self::Status | Self::Undo | Self::Events | Self::Caps)
+            && !matches!(self, Self::Diagnose)
     }
 
     pub(super) fn parse(word: &str) -> Result<Self, Usage> {
@@ -90,6 +98,7 @@ impl Verb {
         let meant = match word {
             "verify" | "diff" => Some("check"),
             "load" | "start" | "up" => Some("apply"),
+            "why" | "doctor" | "troubleshoot" => Some("diagnose"),
             "exec" => Some("run"),
             "unload" | "stop" | "down" | "rollback" | "reset" => Some("undo"),
             _ => nearest(word, VERBS),
@@ -99,7 +108,7 @@ impl Verb {
 }
 
 /// All of them, as messages list them.
-pub(super) const VERBS: &str = "apply, check, status, undo, attach, detach, events, run, caps, render, estimate, inspect, preflight, profiles, help";
+pub(super) const VERBS: &str = "apply, check, status, diagnose, explain, undo, attach, detach, events, run, caps, render, estimate, inspect, preflight, profiles, help";
 /// What every verb knows.
 pub(super) const GLOBAL_OPTIONS: &str = "config, boot, allow-untrusted, json, quiet, color, help, version";
 /// What only some know.

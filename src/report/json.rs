@@ -9,7 +9,7 @@ use super::{
     people::{is_unseen, micros, put},
 };
 use crate::{
-    error::{Fault, errno_text},
+    error::{Fault, errno_name},
     step::Must,
 };
 
@@ -155,6 +155,7 @@ fn step(out: &mut String, line: &Line) {
 pub fn fault(out: &mut String, fault: &Fault) {
     let mut object = Object::new(out);
     object.text("cause", fault.cause.word());
+    object.text("reason", fault.reason().word());
     object.text("what", &fault.what);
     match fault.errno {
         Some(errno) => object.number("errno", errno),
@@ -164,13 +165,6 @@ pub fn fault(out: &mut String, fault: &Fault) {
     object.text("mend", &fault.mend);
     object.text("detail", &fault.detail);
     object.end();
-}
-
-/// `EPERM`, out of `Operation not permitted (EPERM)`.
-fn errno_name(errno: i32) -> String {
-    let text = errno_text(errno);
-    let name = text.rsplit('(').next().unwrap_or_default();
-    name.trim_end_matches(')').split(' ').next().unwrap_or_default().to_owned()
 }
 
 const fn must_word(must: Must) -> &'static str {

@@ -8,6 +8,7 @@ mod json;
 mod metrics;
 mod people;
 mod printer;
+mod read;
 mod seen;
 mod store;
 
@@ -27,8 +28,9 @@ pub use metrics::textfile;
 pub use people::clean;
 pub(crate) use people::{headline, story, why};
 pub use printer::{Color, Journal, Printer, Shape, complain, say, try_say};
+pub use read::Json;
 pub use seen::{seen, seen_document};
-pub use store::{Kept, PATH, replace, store, store_again, store_open};
+pub use store::{Kept, PATH, replace, store, store_again, store_log, store_open};
 
 /// What became of one step, or what a look at the kernel says of it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

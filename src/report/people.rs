@@ -204,7 +204,9 @@ pub(crate) fn headline(report: &Report) -> (u8, String) {
 pub(crate) fn why(line: &Line) -> Option<String> {
     match (&line.fault, line.status) {
         (Some(fault), _) if line.hurts() => {
-            Some(format!("{}: {} [{}]", clean(&line.id), tale(line), fault.cause.word()))
+            let (cause, reason) = (fault.cause.word(), fault.reason().word());
+            let reason = if reason == cause { String::new() } else { format!(": {reason}") };
+            Some(format!("{}: {} [{cause}{reason}]", clean(&line.id), tale(line)))
         }
         (None, Status::Failed | Status::Drift) => Some(format!("{}: {}", clean(&line.id), tale(line))),
         _ => None,
@@ -219,6 +221,8 @@ pub(crate) fn story(line: &Line) -> Vec<String> {
     let logged: Vec<&str> = fault.detail.lines().filter(|line| !line.trim().is_empty()).collect();
     let last = logged.iter().skip(logged.len().saturating_sub(LOG_LINES));
     rows.extend(last.map(|logged| format!("log:  {}", clean(logged))));
+    let kept = line.facts.iter().find(|(name, _)| *name == "log");
+    rows.extend(kept.map(|(_, path)| format!("log:  all of it is in {}", clean(path))));
     if !fault.mend.is_empty() {
         rows.push(format!("mend: {}", clean(&fault.mend)));
     }

@@ -35,6 +35,16 @@ pub fn store_open(path: &Path, document: &str) -> (Kept, Option<File>) {
     }
 }
 
+/// Keeps the verifier's log of `program OBJECT/NAME` beside the report, and tells where.
+pub fn store_log(id: &str, log: &str) -> Option<PathBuf> {
+    // The loader says what the program is called, and must not say where.
+    let (object, program) = id.strip_prefix("program ")?.split_once('/').filter(|(_, name)| !name.contains('/'))?;
+    let dir = Path::new(PATH).with_file_name("verifier");
+    own_directory(dir.parent()?).ok()?;
+    let path = dir.join(format!("{object}.{program}.log"));
+    matches!(store(&path, log), Kept::At(_)).then_some(path)
+}
+
 /// Puts another document into the file.
 ///
 /// # Errors

@@ -216,7 +216,10 @@ fn the_document_is_json() {
             "['bpfboot', 'verb', 'health', 'exit', 'kernel', 'took_us', 'sources', 'notes', 'leftovers', 'steps']",
         ),
         ("list(d['steps'][0])", "['id', 'phase', 'status', 'must', 'was', 'now', 'note', 'took_us', 'fault', 'facts']"),
-        ("list(d['steps'][0]['fault'].values())[:5]", "['verifier', 'load', 13, 'EACCES', 'bpfboot check']"),
+        (
+            "list(d['steps'][0]['fault'].values())[:6]",
+            "['verifier', 'verifier', 'load', 13, 'EACCES', 'bpfboot check']",
+        ),
         (
             "[d['steps'][1][k] for k in ('phase','status','must','was','now','fault','facts')]",
             "['tune', 'done', 'required', None, '1\\t2', None, {}]",

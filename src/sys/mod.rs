@@ -1,5 +1,6 @@
 //! The only room that talks to the kernel through nix, rustix and libc, and the only one with `unsafe` in it.
 
+pub mod ask;
 pub mod bpf;
 pub mod confine;
 #[cfg(any(test, fuzzing))]

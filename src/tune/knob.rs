@@ -6,6 +6,7 @@ use crate::{
     config::{FsKind, KnobPath},
     error::{Cause, Fault},
     facts::{Facts, Lockdown},
+    reason::Reason,
     step::Verdict,
     sys::file::{DEBUGFS_MAGIC, Dir, TRACEFS_MAGIC, errno},
     tune::{mount, sysctl::same},
@@ -131,7 +132,7 @@ pub fn is_closed(fs: FsKind, facts: &Facts) -> bool {
 pub fn closed(path: &KnobPath, deed: &str, errno: i32) -> Fault {
     let name = path.fs.name();
     let what = format!("{deed}: the kernel is locked down, which closes {name} even to root");
-    Fault::os(Cause::Kernel, what, errno).mend(format!("add if-available = true to \"{path}\""))
+    Fault::os(Cause::Kernel, what, errno).by(Reason::Lockdown).mend(format!("add if-available = true to \"{path}\""))
 }
 
 /// The value that counts: the one in brackets where a file lists its choices, as trace_clock does.

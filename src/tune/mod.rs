@@ -12,6 +12,7 @@ pub mod sysctl;
 use crate::{
     error::{Cause, Fault},
     facts::{CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_SYS_PTRACE, CAP_SYS_RESOURCE, Facts},
+    reason::Reason,
 };
 
 /// Whether a fault says "this is not here": the key, file, file system or algorithm does not exist, or this kernel lets
@@ -49,10 +50,12 @@ const fn capability_name(number: u32) -> &'static str {
 /// The fault for a missing capability.
 fn lacks(deed: &str, number: u32) -> Fault {
     let name = capability_name(number);
-    Fault::os(Cause::Privilege, format!("{deed}: needs {name}"), libc::EPERM).mend(format!(
-        "run as root with {name} (systemd: CapabilityBoundingSet=; container: --cap-add {})",
-        name.trim_start_matches("CAP_")
-    ))
+    Fault::os(Cause::Privilege, format!("{deed}: needs {name}"), libc::EPERM)
+        .mend(format!(
+            "run as root with {name} (systemd: CapabilityBoundingSet=; container: --cap-add {})",
+            name.trim_start_matches("CAP_")
+        ))
+        .by(Reason::Capability)
 }
 
 /// Fails when the capability is not effective.

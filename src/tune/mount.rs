@@ -6,6 +6,7 @@ use crate::{
     config::{FsKind, MountWish},
     error::{Cause, Fault},
     facts::{CAP_SYS_ADMIN, Facts},
+    reason::Call,
     step::Verdict,
     sys::{
         file::{self, BPF_MAGIC, DEBUGFS_MAGIC, SYSFS_MAGIC, TRACEFS_MAGIC, errno},
@@ -174,6 +175,7 @@ fn mount_at(wish: &MountWish, at: &Path) -> Result<(String, String), Fault> {
     mounted.map_err(|error| match errno(&error) {
         // The capability is there, or the survey would have said so: a seccomp filter, a user namespace or an LSM.
         libc::EPERM if wish.delegation.is_empty() => Fault::io(Cause::Privilege, format!("mount on {shown}"), &error)
+            .refused(Call::Mount)
             .mend("let somebody mount it before: systemctl start sys-kernel-tracing.mount, sys-kernel-debug.mount"),
         libc::ENODEV => Fault::io(Cause::Kernel, format!("this kernel has no {}", wish.fs.name()), &error),
         _ => Fault::io(Cause::Mount, format!("mount on {shown}{}", asked(wish)), &error),

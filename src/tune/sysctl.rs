@@ -11,6 +11,7 @@ use std::{io, path::Path, sync::OnceLock};
 
 pub use judge::{Ask, Seen, described, judge, satisfied};
 pub use others::Others;
+pub use rules::about;
 pub use value::same;
 
 use crate::{

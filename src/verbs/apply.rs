@@ -18,7 +18,7 @@ use crate::{
     logger,
     plan::Plan,
     privilege,
-    report::{Line, Status},
+    report::{self, Line, Status},
     step::{Must, Outcome, Phase, Undo},
     sys::process,
 };
@@ -259,7 +259,12 @@ pub fn stage(run: &mut Run, plan: &BpfPlan) -> Go {
     if shown {
         run.progress("");
     }
-    told.sorted(plan).into_iter().for_each(|line| run.say(line));
+    for mut line in told.sorted(plan) {
+        let log = line.fault.as_ref().map_or("", |fault| fault.detail.as_str());
+        let kept = if log.is_empty() { None } else { report::store_log(&line.id, log) };
+        line.facts.extend(kept.map(|path| ("log", path.display().to_string())));
+        run.say(line);
+    }
     match result {
         Ok(()) => Ok(()),
         Err(fault) => {

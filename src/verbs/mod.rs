@@ -5,10 +5,12 @@ mod attach;
 mod capabilities;
 mod check;
 mod detach;
+mod diagnose;
 mod entrypoint;
 #[cfg(feature = "workbench")]
 mod estimate;
 mod events;
+mod explain;
 #[cfg(feature = "workbench")]
 mod inspect;
 mod machine;
@@ -74,6 +76,8 @@ fn health_of(command: &Command, options: &Options) -> Health {
         // Has an end of its own.
         Command::Run { .. } => Health::Healthy,
         Command::Profiles { name } => profiles::profiles(name.as_deref()),
+        Command::Diagnose => diagnose::diagnose(options),
+        Command::Explain { topic } => explain::explain(topic.as_deref(), options),
         Command::Undo => undo::undo(options),
         Command::Apply { dry_run } => with_config(options, |config| match dry_run {
             true => check::dry_run(config, options),

@@ -9,6 +9,7 @@ use crate::{
     cli::Options,
     error::Fault,
     facts::Facts,
+    gate,
     health::{Exit, Health},
     lock::Locked,
     logger,
@@ -75,7 +76,8 @@ impl Run {
     }
 
     /// Says a line.
-    pub fn say(&mut self, line: Line) {
+    pub fn say(&mut self, mut line: Line) {
+        line.fault = line.fault.take().map(|fault| gate::explained(fault, &self.facts));
         self.printer.line(&line);
         self.lines.push(line);
     }

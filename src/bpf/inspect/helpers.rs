@@ -7,6 +7,16 @@ const MEMORY: &[u8] =
     b"O373101004002000100022100:52522002003100000001000901260529002000204252666440400001602213330001111012;\
 222299730;:111110024:0020:21131111011111222073255202110510103141=2103111000151900542000044503331991155133330173";
 
+/// How many arguments each helper takes, by its number.
+const ARGUMENTS: &[u8] =
+    b"52423050055533002131442215435333231032322103231125434424352242243254544444434141024255132244311111155433344421\
+553333210445113053124322221111144434233541421242020315453413231111341454332101144533231442255333220442";
+
+/// The arguments of a helper; of one that is not known: all five.
+pub fn arguments(helper: i32) -> u8 {
+    usize::try_from(helper).ok().and_then(|at| ARGUMENTS.get(at)).map_or(5, |byte| byte - b'0')
+}
+
 /// The arguments that a helper takes as memory, one bit each. Of a helper that is not known: all.
 pub fn memory(helper: i32) -> u8 {
     usize::try_from(helper).ok().and_then(|at| MEMORY.get(at)).map_or(0x1f, |byte| byte - b'0')

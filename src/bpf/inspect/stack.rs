@@ -10,6 +10,7 @@ use aya_obj::generated::bpf_insn;
 use super::{
     super::walk::Constants,
     calls::FRAMES_MAX,
+    fastcall::{self, Saved},
     state::{Next, Slots, State, target, width},
     value::{
         Value::{self, Any, Function, Global, Map, Stack},
@@ -76,6 +77,10 @@ pub(super) struct Walker<'a> {
     /// Where ways can meet.
     meets: Vec<bool>,
     pub(super) found: Found,
+    /// By instruction, whether it saves a register around a call; by subprogram, what that comes to.
+    saves: (Vec<bool>, Vec<Saved>),
+    /// The instruction that is looked at.
+    at: usize,
     /// What calls without pointers into a stack gave back.
     known: Vec<(usize, [Value; 5], Value)>,
     steps: usize,
@@ -118,8 +123,12 @@ impl Walk<'_> {
             to.into_iter().for_each(|meets| *meets = true);
         }
         let found = Found { depths: vec![None; self.subprograms.len()], ..Found::default() };
-        let mut walker = Walker { walk: self, meets, found, known: Vec::new(), steps: 0 };
+        let saves = fastcall::find(self.code, self.subprograms);
+        let mut walker = Walker { walk: self, meets, found, saves, at: 0, known: Vec::new(), steps: 0 };
         walker.run(0, [Any; 5], &mut Vec::new());
+        for (depth, saved) in walker.found.depths.iter_mut().zip(&walker.saves.1) {
+            *depth = depth.map(|depth| saved.left(depth));
+        }
         walker.found
     }
 }
@@ -158,6 +167,7 @@ impl Walker<'_> {
                     self.found.vague = true;
                     return Any;
                 }
+                self.at = at;
                 match self.step(&mut state, number, at, insn, frames) {
                     Next::At(next) => at = next,
                     Next::Either(other, with) => {
@@ -329,6 +339,11 @@ impl Walker<'_> {
     pub(super) fn touch(&mut self, pointer: Value, off: i64) {
         let Stack(frame, low, _) = pointer else { return };
         let depth = -(low + off);
+        if self.saves.0.get(self.at) != Some(&true)
+            && let Some(saved) = self.saves.1.get_mut(frame)
+        {
+            saved.touch(-depth);
+        }
         if depth > DEPTH_MAX {
             self.found.vague = true;
         } else if let Some(Some(known)) = self.found.depths.get_mut(frame) {

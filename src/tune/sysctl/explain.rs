@@ -9,7 +9,8 @@ use super::{
 use crate::{
     config::SysctlKey,
     error::{Cause, Fault},
-    facts::{CAP_SYS_ADMIN, Facts},
+    facts::{CAP_SYS_ADMIN, Facts, initial_userns},
+    reason::Reason,
     sys::file::{errno, is_read_only},
     tune::{capability_name, lacks},
 };
@@ -29,9 +30,11 @@ pub fn absent(path: &str, facts: &Facts) -> Fault {
     let fault = |why: &str| Fault::os(Cause::Kernel, format!("not here ({why})"), libc::ENOENT);
     if path.starts_with("net/") && facts.initial_netns == Some(false) {
         return if rules::initial_netns_only(path) {
-            fault("only the initial network namespace has this key").mend("run it in the host's network namespace")
+            fault("only the initial network namespace has this key")
+                .by(Reason::NetworkNamespace)
+                .mend("run it in the host's network namespace")
         } else {
-            fault("not in this network namespace; the initial one may have it")
+            fault("not in this network namespace; the initial one may have it").by(Reason::NetworkNamespace)
         };
     }
     match rules::hint(path) {
@@ -53,7 +56,9 @@ pub fn unreadable(path: &str, error: &io::Error, facts: &Facts) -> Fault {
         libc::EPERM if !facts.has_cap(rules::capability(path).unwrap_or(CAP_SYS_ADMIN)) => {
             lacks("read", rules::capability(path).unwrap_or(CAP_SYS_ADMIN))
         }
-        libc::EPERM => Fault::io(Cause::Privilege, "read: a security policy of this machine forbids it", error),
+        libc::EPERM => {
+            Fault::io(Cause::Privilege, "read: a security policy of this machine forbids it", error).by(Reason::Lsm)
+        }
         libc::EACCES => wrong_user("read", error),
         _ => Fault::io(Cause::Sysctl, "read", error),
     }
@@ -66,12 +71,14 @@ pub fn unwritable(path: &str, error: &io::Error, facts: &Facts) -> Fault {
             .mend("systemd: ProtectKernelTunables=no; container: docker run --sysctl for net.*, else tune on the host"),
         libc::EACCES if path.starts_with("net/") && facts.initial_netns == Some(false) => {
             Fault::io(Cause::Kernel, "read-only in a child network namespace", error)
+                .by(Reason::NetworkNamespace)
                 .mend("run it in the host's network namespace")
         }
         libc::EACCES => wrong_user("open for writing", error),
         libc::ENOENT => absent(path, facts),
         libc::EPERM => {
             Fault::io(Cause::Privilege, "open for writing: a security policy of this machine forbids it", error)
+                .by(Reason::Lsm)
         }
         _ => Fault::io(Cause::Sysctl, "open for writing", error),
     }
@@ -81,7 +88,7 @@ pub fn unwritable(path: &str, error: &io::Error, facts: &Facts) -> Fault {
 fn wrong_user(deed: &str, error: &io::Error) -> Fault {
     let what =
         format!("{deed}: the file's mode leaves it to root of the initial user namespace, whatever the capabilities");
-    Fault::io(Cause::Privilege, what, error).mend("run as root, outside a user namespace")
+    Fault::io(Cause::Privilege, what, error).by(Reason::User).mend("run as root, outside a user namespace")
 }
 
 /// The write failed. `current` is the value that is still there.
@@ -96,17 +103,19 @@ pub fn write_failed(key: &SysctlKey, now: &str, current: Option<&str>, error: &i
         }
         libc::ENOENT => told(Cause::Kernel, "; this kernel neither has it nor could load it as a module"),
         libc::EPERM if rules::latch(path).is_some_and(|locked| current.and_then(single) == Some(locked)) => {
-            told(Cause::Sysctl, ", which holds until the next boot").mend("reboot")
+            told(Cause::Sysctl, ", which holds until the next boot").by(Reason::Latch).mend("reboot")
         }
+        // The capability is held here, or the survey would have said so.
         libc::EPERM => match rules::capability(path) {
-            Some(number) => {
+            Some(number) if !initial_userns() => {
                 let name = capability_name(number);
-                told(
-                    Cause::Privilege,
-                    &format!("; needs {name} in the initial user namespace, or a security policy forbids it"),
-                )
+                told(Cause::Privilege, &format!("; needs {name} in the initial user namespace"))
+                    .by(Reason::UserNamespace)
             }
-            None => told(Cause::Privilege, "; a security policy or a child network namespace forbids it"),
+            Some(_) => told(Cause::Privilege, "; a security policy forbids it").by(Reason::Lsm),
+            None => {
+                told(Cause::Privilege, "; a security policy or a child network namespace forbids it").by(Reason::Lsm)
+            }
         },
         libc::EBUSY => told(Cause::Busy, "; somebody uses it, such as a live patch on ftrace"),
         libc::EROFS | libc::EACCES => Fault::io(Cause::Privilege, format!("open for writing \"{now}\""), error),

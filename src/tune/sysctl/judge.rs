@@ -7,6 +7,7 @@ use super::{
 use crate::{
     config::{Goal, SysctlKey},
     error::{Cause, Fault},
+    reason::Reason,
     step::Verdict,
     tune::{ALLOW_INSECURE, IRREVERSIBLE},
 };
@@ -96,7 +97,7 @@ fn check_latch(key: &SysctlKey, now: &str, current: Option<&str>, ask: Ask<'_>) 
     };
     if current.and_then(value::single) == Some(locked) {
         let what = format!("write \"{now}\" over \"{locked}\", which holds until the next boot");
-        return Err(Fault::os(Cause::Sysctl, what, libc::EPERM).mend("reboot"));
+        return Err(Fault::os(Cause::Sysctl, what, libc::EPERM).by(Reason::Latch).mend("reboot"));
     }
     if value::single(now) != Some(locked) || ask.irreversible {
         return Ok(());
@@ -104,7 +105,7 @@ fn check_latch(key: &SysctlKey, now: &str, current: Option<&str>, ask: Ask<'_>) 
     let softer =
         if key.path() == rules::UNPRIVILEGED_BPF { "; 2 refuses the same users and may be changed again" } else { "" };
     let what = format!("refused: {locked} holds until the next boot{softer}");
-    Err(Fault::new(Cause::Sysctl, what).mend(accepting(key, now, IRREVERSIBLE)))
+    Err(Fault::new(Cause::Sysctl, what).by(Reason::Irreversible).mend(accepting(key, now, IRREVERSIBLE)))
 }
 
 fn check_safety(key: &SysctlKey, now: &str, seen: Seen<'_>, ask: Ask<'_>) -> Result<(), Fault> {
@@ -112,7 +113,7 @@ fn check_safety(key: &SysctlKey, now: &str, seen: Seen<'_>, ask: Ask<'_>) -> Res
     match rules::weakens(key.path(), now, seen.current, partner) {
         Some(why) if !ask.allow_insecure => {
             let what = format!("refused: {} {why}", now.trim());
-            Err(Fault::new(Cause::Sysctl, what).mend(accepting(key, now, ALLOW_INSECURE)))
+            Err(Fault::new(Cause::Sysctl, what).by(Reason::Insecure).mend(accepting(key, now, ALLOW_INSECURE)))
         }
         _ => Ok(()),
     }

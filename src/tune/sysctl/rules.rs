@@ -131,6 +131,29 @@ fn range(path: &str) -> Option<(i64, i64)> {
     })
 }
 
+/// What else is known of a key, a line each.
+pub fn about(path: &str) -> Vec<String> {
+    let mut lines: Vec<String> = range(path).map(|range| format!("it {}", takes(range))).into_iter().collect();
+    if words(TRIPLES).any(|triple| triple == path) {
+        lines.push("it takes three numbers: least, default, most".into());
+    }
+    lines.extend(latch(path).map(|locked| format!("one-way: {locked} stays until the next boot")));
+    let name = capability(path).map(crate::tune::capability_name);
+    lines.extend(name.map(|name| format!("written as uid 0 with {name} in the initial user namespace")));
+    if initial_netns_only(path) {
+        lines.push("only the initial network namespace has it".into());
+    }
+    lines.extend(hint(path).map(|(why, mend)| {
+        let mend = if mend.is_empty() { String::new() } else { format!(": {mend}") };
+        format!("where it is missing: {why}{mend}")
+    }));
+    lines
+}
+
+fn takes((least, most): (i64, i64)) -> String {
+    if most == i64::MAX { format!("takes {least} and more") } else { format!("takes {least} to {most}") }
+}
+
 /// Refuses goals that the kernel would take and nobody can mean.
 ///
 /// # Errors
@@ -152,8 +175,7 @@ pub fn check_range(path: &str, goal: &Goal) -> Result<(), String> {
     };
     match fields.as_deref() {
         Some([one]) if (least..=most).contains(one) => Ok(()),
-        Some([_]) if most == i64::MAX => Err(format!("takes {least} and more")),
-        Some([_]) => Err(format!("takes {least} to {most}")),
+        Some([_]) => Err(takes((least, most))),
         _ => Err("takes exactly one number".into()),
     }
 }
