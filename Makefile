@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .SILENT:
 .DEFAULT_GOAL := build
-.PHONY: build objects test-objects run test vm-test vm-units power-test fault-test loss-test race-test image sysext small oci initramfs-test lint fuzz fuzz-min
+.PHONY: build objects test-objects run test vm-test vm-units power-test fault-test loss-test browser-test race-test image sysext small oci initramfs-test lint fuzz fuzz-min
 .PHONY: bench install deb rpm package-test clean help
 MAKEFLAGS += --no-print-directory
 
@@ -71,6 +71,11 @@ fault-test: ## slow, half an hour: every system call of five runs killed and fai
 
 loss-test: ## slow, a quarter of a minute: a million opens with a slow reader, each one told or counted as lost
 	$(MAKE) test ARGS="--test loss" HARNESS="--ignored --nocapture million"
+
+browser-test: ## slow, half a minute: the pictures of `report --svg` looked at in a browser, light and dark: target/pictures
+	. .ci/toolchain.sh
+	need browser
+	$(MAKE) test ARGS="--test report" HARNESS="--ignored --nocapture"
 
 race-test: ## slow, a minute: ten runs at once, 200 times
 	$(MAKE) test ARGS="--test race" HARNESS="--ignored --nocapture"

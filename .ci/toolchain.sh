@@ -88,7 +88,7 @@ choose() {
     [[ ! -x $RUSTC ]] || flags
 }
 
-# need GOAL...: install whatever the goals (build, test, guest, vm, oci, deb, rpm, package, lint) lack; quiet when that is nothing.
+# need GOAL...: install whatever the goals (build, test, guest, vm, oci, deb, rpm, package, browser, lint) lack; quiet when that is nothing.
 need() {
     local goal
     choose
@@ -154,6 +154,10 @@ need() {
             want lintian lintian
             want rpm rpm
             want zsh zsh
+            ;;
+        browser)
+            want chromium-headless-shell chromium-headless-shell
+            want /usr/share/fonts/truetype/dejavu/DejaVuSansMono.ttf fonts-dejavu-core
             ;;
         lint)
             want "${RUSTC%/*}/cargo-clippy" rust-web-clippy

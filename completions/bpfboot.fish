@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # fish completion for bpfboot
 
-set --local verbs apply check status diagnose explain undo attach detach events run caps render estimate inspect preflight profiles help
+set --local verbs apply check status report diagnose explain undo attach detach events run caps render estimate inspect preflight profiles help
 set --local none "not __fish_seen_subcommand_from $verbs"
 
 complete -c bpfboot -f
@@ -19,6 +19,7 @@ complete -c bpfboot -n $none -a check -d 'Compare the kernel with the plan; chan
 complete -c bpfboot -n $none -a status -d 'What is loaded and attached, alive or dead, and how busy'
 complete -c bpfboot -n $none -a diagnose -d 'Who refused what in the last run, and what mends it'
 complete -c bpfboot -n $none -a explain -d 'What an errno, a key, a cause or a capability really means'
+complete -c bpfboot -n $none -a report -d 'Print what the last run said again, or draw it'
 complete -c bpfboot -n $none -a undo -d 'Take back what apply did'
 complete -c bpfboot -n $none -a attach -d 'Attach our XDP programs to an interface that has appeared'
 complete -c bpfboot -n $none -a detach -d 'Let go of them again'
@@ -49,6 +50,8 @@ complete -c bpfboot -n $either -l program -x -d 'Only this program'
 complete -c bpfboot -n $attach -l wait -x -d 'How long to wait for the interface'
 set --local kinds 'open exec exit read http dns tls'
 complete -c bpfboot -n '__fish_seen_subcommand_from events' -l kind -x -a $kinds -d 'Only this kind of event'
+complete -c bpfboot -n '__fish_seen_subcommand_from report' -F
+complete -c bpfboot -n '__fish_seen_subcommand_from report' -l svg -r -F -d 'Draw it; - is stdout'
 set --local preflight '__fish_seen_subcommand_from preflight'
 complete -c bpfboot -n $preflight -l kernel-config -r -F -d 'The configuration of that kernel'
 complete -c bpfboot -n $preflight -l btf -r -F -d 'Its /sys/kernel/btf/vmlinux'

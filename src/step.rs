@@ -27,6 +27,10 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// All, in their order.
+    pub const ALL: [Self; 7] =
+        [Self::Settle, Self::Mount, Self::Tune, Self::Load, Self::Commit, Self::Seal, Self::Drop];
+
     /// The word in the report.
     pub const fn word(self) -> &'static str {
         match self {
@@ -51,6 +55,17 @@ pub enum Must {
     Optional,
     /// Failure is a note and nothing more, as `-key` is in sysctl.d(5).
     BestEffort,
+}
+
+impl Must {
+    /// The word in the report.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Required => "required",
+            Self::Optional => "optional",
+            Self::BestEffort => "best-effort",
+        }
+    }
 }
 
 /// What a step does to the kernel.

@@ -69,6 +69,37 @@ fn the_maps_of_compiled_objects_are_what_is_made() {
 }
 
 #[test]
+fn maps_that_grow_come_to_what_was_estimated_when_full() {
+    sandbox(|s| {
+        let declare = |name: &str, kind| Declared {
+            name: name.to_owned(),
+            kind,
+            key: 8,
+            value: 12,
+            entries: 4,
+            // BPF_F_NO_PREALLOC
+            flags: 1,
+            extra: 0,
+            typed: false,
+            inner: None,
+        };
+        let maps = [declare("hash", 1), declare("each", 5)];
+        fs::write("/run/tables.bpf.o", declare::object(&maps)).unwrap();
+        let ran = s.bpfboot(&["estimate", "--json", "/run/tables.bpf.o"]);
+        let estimate: Value = serde_json::from_str(&ran.stdout).unwrap();
+        let entries = (0..4).map(|key| format!("{{ key = {key}, value = 7 }}")).collect::<Vec<_>>().join(", ");
+        let line = |name: &str| format!("maps.{name}.entries = [{entries}]\n");
+        s.apply(&format!("{TABLES}{}{}", line("hash"), line("each"))).exits(0);
+        for map in estimate["maps"].as_array().unwrap() {
+            let made = s.pinned("map", &format!("{LIVE}/t/maps/{}", map["map"].as_str().unwrap()));
+            assert_eq!(made["bytes_memlock"], map["full"], "{map}");
+            assert!(map["full"].as_u64() > map["bytes"].as_u64(), "{map}");
+        }
+        s.json(&["undo"]).exits(0);
+    });
+}
+
+#[test]
 fn more_than_the_budget_is_refused_before_anything_is_made() {
     sandbox(|s| {
         tables(&[("small", 1, 1000), ("large", 1, 100_000), ("flat", 2, 1000)]);

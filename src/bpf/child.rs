@@ -13,7 +13,7 @@ use std::{
         Mutex, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use super::{
@@ -31,7 +31,7 @@ use super::{
     proof::How,
     record::Record,
     store::{Shelf, Store},
-    wire::Event,
+    wire::{Event, Span},
 };
 use crate::{
     config::{PinName, Table},
@@ -39,25 +39,34 @@ use crate::{
 };
 
 /// The child's side of the pipe, shared by its threads.
-pub struct Out(Mutex<(File, usize)>);
+pub struct Out {
+    pipe: Mutex<(File, usize)>,
+    /// When the run began.
+    pub began: Instant,
+}
 
 /// After so many bytes, logs are left out: the parent hears no more than twice this.
 const LOGS_MAX: usize = 8 << 20;
 
 impl Out {
     /// Takes the pipe.
-    pub fn new(pipe: File) -> Self {
-        Self(Mutex::new((pipe, 0)))
+    pub fn new(pipe: File, began: Instant) -> Self {
+        Self { pipe: Mutex::new((pipe, 0)), began }
+    }
+
+    /// The time since `start`, as the report has it.
+    pub fn span(&self, start: Instant) -> Span {
+        Span::since(self.began, start)
     }
 
     /// Sends one event. A parent that is gone is no reason to stop: it will never commit.
     pub fn send(&self, event: &Event) {
-        let mut out = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut out = self.pipe.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let (pipe, sent) = &mut *out;
         let line = match event {
-            Event::Failed { id, optional, took, fault } if *sent > LOGS_MAX => {
+            Event::Failed { id, optional, span, fault } if *sent > LOGS_MAX => {
                 let (id, fault) = (id.clone(), fault.clone().detail(""));
-                Event::Failed { id, optional: *optional, took: *took, fault }.line()
+                Event::Failed { id, optional: *optional, span: *span, fault }.line()
             }
             event => event.line(),
         };
@@ -67,7 +76,7 @@ impl Out {
 
     /// Tells that an item failed.
     pub fn failed(&self, id: String, optional: bool, start: Instant, fault: Fault) {
-        self.send(&Event::Failed { id, optional, took: start.elapsed(), fault });
+        self.send(&Event::Failed { id, optional, span: self.span(start), fault });
     }
 
     /// Notes and tells that a program gives way to another.
@@ -78,9 +87,9 @@ impl Out {
     }
 
     /// Tells that an item is there.
-    pub fn done(&self, id: String, now: String, note: String, took: Duration, facts: &[(&str, String)]) {
+    pub fn done(&self, id: String, now: String, note: String, span: Span, facts: &[(&str, String)]) {
         let facts = facts.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-        self.send(&Event::Done { id, now, note, took, facts });
+        self.send(&Event::Done { id, now, note, span, facts });
     }
 }
 
@@ -95,10 +104,10 @@ pub struct Work<'a> {
     pub opened: Option<Opened>,
     /// What is known of it so far.
     pub record: Record,
-    /// How long its opening took, without its maps.
-    pub opening: Duration,
-    /// Its programs whose load was tried; how long that took, until it is told.
-    pub took: Table<PinName, Option<Duration>>,
+    /// When it was opened, before it had maps.
+    pub opening: Span,
+    /// Its programs whose load was tried; when that was, until it is told.
+    pub tried: Table<PinName, Option<Span>>,
     /// A program that the object cannot do without failed.
     pub lost: bool,
 }
@@ -186,7 +195,7 @@ fn begin<'a>(plan: &'a ObjectPlan, store: &Store, btf: &KernelBtf<'_>, out: &Out
     });
     match opened {
         Ok((opened, record)) => {
-            Ok(Some(Work { plan, opened, record, opening: start.elapsed(), took: Table::default(), lost: false }))
+            Ok(Some(Work { plan, opened, record, opening: out.span(start), tried: Table::default(), lost: false }))
         }
         Err(fault) => give_up_on(job, store, btf.outside, Object(fault, start), out).map(|()| None),
     }
@@ -207,10 +216,7 @@ fn give_maps<'a>(
             let Some(opened) = &mut work.opened else { return Ok(()) };
             // What is in the object is read once more.
             out.send(&Event::Begin(format!("object {}", job.name)));
-            let start = Instant::now();
-            let taken = opened.take_maps(job, made);
-            work.opening += start.elapsed();
-            taken
+            opened.take_maps(job, made)
         });
         match taken {
             Ok(()) => able.push(work),

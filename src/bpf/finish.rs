@@ -3,7 +3,7 @@
 use std::{
     fs,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use super::{
@@ -18,7 +18,7 @@ use super::{
     proof::{How, XdpHow, XdpPlan},
     record::{LinkRecord, Record},
     store::{Shelf, Store},
-    wire::Event,
+    wire::{Event, Span},
 };
 use crate::{
     config::{AttachWish, PinName},
@@ -53,8 +53,8 @@ pub fn finish(work: &mut Work<'_>, store: &Store, outside: &Outside, out: &Out) 
     if let Some(opened) = opened {
         finish.fill_program_arrays(opened).map_err(failed)?;
         for program in &job.programs {
-            if let Some(took) = work.took.get_mut(&program.name).and_then(Option::take) {
-                finish.pin_and_attach(program, took, opened).map_err(failed)?;
+            if let Some(span) = work.tried.get_mut(&program.name).and_then(Option::take) {
+                finish.pin_and_attach(program, span, opened).map_err(failed)?;
             }
         }
         if finish.record.refused.len() > before {
@@ -120,21 +120,27 @@ impl Finish<'_> {
             }
             let facts = [("id", map.identity.id.to_string()), ("pinned", pin.to_string())];
             let now = Layout::pinned(&map.identity).to_string();
-            self.out.done(format!("map {}/{}", job.name, map.name), now, map.note.clone(), Duration::ZERO, &facts);
+            let span = Span::of(self.out.began, map.made.0, map.made.1);
+            self.out.done(format!("map {}/{}", job.name, map.name), now, map.note.clone(), span, &facts);
         }
         Ok(())
     }
 
-    fn pin_and_attach(&mut self, program: &ProgramJob, took: Duration, opened: &Opened) -> Result<(), Fault> {
-        let (start, job) = (Instant::now(), self.job);
+    fn pin_and_attach(&mut self, program: &ProgramJob, span: Span, opened: &Opened) -> Result<(), Fault> {
+        let job = self.job;
         let in_program = |fault: Fault| fault.about(format_args!("program {}", program.name));
         let Some(fd) = opened.loaded.get(&program.name).map(AsFd::as_fd) else { return Ok(()) };
         let path = self.store.stage().pin(&job.name, Shelf::Progs, &program.name);
         bpf::pin(fd, &path).map_err(|e| in_program(of_pin(&e, &path)))?;
         let identity = bpf::program_identity(fd)
             .map_err(|e| in_program(Fault::io(Cause::Pin, format!("look at {}", path.display()), &e)))?;
-        let (took, attaching, before) = (took + start.elapsed(), Instant::now(), self.record.links.len());
-        let attached = program.attach.iter().try_for_each(|wish| self.attach_tracing(program, wish, fd));
+        let (before, mut spans) = (self.record.links.len(), Vec::new());
+        let attached = program.attach.iter().try_for_each(|wish| {
+            let start = Instant::now();
+            let attached = self.attach_tracing(program, wish, fd);
+            spans.resize(self.record.links.len() - before, self.out.span(start));
+            attached
+        });
         if let Err(fault) = &attached
             && let Some(refused) = program.refused(fault)
         {
@@ -156,10 +162,10 @@ impl Finish<'_> {
         let note = program.note(&self.record.refused, note.to_owned());
         let now = format!("{} id {} tag {}", program.kind.word(), identity.id, identity.tag());
         let id = format!("program {}/{}", job.name, program.name);
-        self.out.done(id, now, note, took, &facts);
-        for link in self.record.links.iter().skip(before) {
+        self.out.done(id, now, note, span, &facts);
+        for (link, span) in self.record.links.iter().skip(before).zip(spans) {
             let (id, facts) = (format!("link {}/{}", job.name, link.name), [("id", link.id.to_string())]);
-            self.out.done(id, link.target.clone(), String::new(), attaching.elapsed(), &facts);
+            self.out.done(id, link.target.clone(), String::new(), span, &facts);
         }
         attached.map_err(in_program)
     }
@@ -221,7 +227,7 @@ impl Finish<'_> {
                     let update = matches!(plan.how, XdpHow::Update);
                     let note = if update { "its program is replaced in place" } else { "" };
                     let facts = [("id", link.id.to_string())];
-                    self.out.done(id, link.target.clone(), note.into(), start.elapsed(), &facts);
+                    self.out.done(id, link.target.clone(), note.into(), self.out.span(start), &facts);
                 }
                 self.record.links.push(link);
                 Ok(())

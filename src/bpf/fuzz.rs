@@ -6,6 +6,7 @@ use aya_obj::{EbpfSectionKind, maps::LegacyMap, maps::bpf_map_def};
 
 use super::{
     elf,
+    estimate::Kernel,
     job::Job,
     layout::{Fate, Layout, Machine, fate},
     load,
@@ -13,6 +14,7 @@ use super::{
     outside::Outside,
     parent::Ear,
     record::Record,
+    sized,
     source::Bytes,
     wire::Event,
 };
@@ -32,6 +34,7 @@ pub fn parent(elf: &[u8]) -> Result<Job, Fault> {
     let name = "fuzz".parse().map_err(|_| elf::damaged("name"))?;
     let mut wish = ObjectWish::bare(name, ObjectSource::Builtin(String::new()));
     let job = Job::new(&wish, bytes(), None)?;
+    sized::maps(&job, true, &Kernel::new(KernelVersion { major: 6, minor: 18 }, MACHINE))?;
     // Once more with a value for each global, as far as they have room.
     let shape = elf::look(&job.bytes.elf)?;
     wish.globals = shape.globals.iter().take(20).map(|(name, _)| (name.clone(), Data::Int(0))).collect();

@@ -3,7 +3,7 @@
 use std::{
     cmp::Reverse,
     os::fd::{AsFd, OwnedFd},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use aya_obj::{
@@ -21,7 +21,7 @@ use super::{
     job::ProgramJob,
     kind::Kind,
     open::{KernelBtf, Opened},
-    wire::Event,
+    wire::{Event, Span},
 };
 use crate::{
     config::PinName,
@@ -47,7 +47,7 @@ struct Load<'a, 'w> {
     opened: &'w Opened,
 }
 
-type Loaded<'a> = (usize, &'a ProgramJob, Duration, Result<OwnedFd, Fault>);
+type Loaded<'a> = (usize, &'a ProgramJob, Span, Result<OwnedFd, Fault>);
 
 /// Loads all programs that are wanted and were not tried yet on all CPUs: the kernel verifies programs of privileged
 /// loaders concurrently.
@@ -69,7 +69,7 @@ pub fn load_programs(works: &mut [Work<'_>], btf: &KernelBtf<'_>, out: &Out) -> 
             let (job, start) = (load.job, Instant::now());
             out.send(&Event::Begin(format!("program {}/{}", load.object, job.name)));
             let result = load_one(load, btf, log);
-            crew::note(&done, (load.work, job, start.elapsed(), result));
+            crew::note(&done, (load.work, job, out.span(start), result));
         });
         settle(crew::all(done), works, out)?;
     }
@@ -79,7 +79,7 @@ fn next_in_line<'a, 'w>(works: &'w [Work<'a>]) -> Vec<Load<'a, 'w>> {
     let mut queue = Vec::new();
     for (at, work) in works.iter().enumerate().filter(|(_, work)| !work.lost) {
         let (Some(opened), plan) = (&work.opened, work.plan) else { continue };
-        let untried = plan.job.programs.iter().filter(|program| !work.took.contains_key(&program.name));
+        let untried = plan.job.programs.iter().filter(|program| !work.tried.contains_key(&program.name));
         let wanted = untried.filter(|program| program.is_wanted(&work.record.refused));
         queue.extend(wanted.map(|job| Load { work: at, object: &plan.job.name, job, opened }));
     }
@@ -91,11 +91,11 @@ fn next_in_line<'a, 'w>(works: &'w [Work<'a>]) -> Vec<Load<'a, 'w>> {
 /// Takes note of what became of each program.
 fn settle(results: Vec<Loaded<'_>>, works: &mut [Work<'_>], out: &Out) -> Result<(), GaveUp> {
     let mut gave_up = false;
-    for (at, program, took, result) in results {
+    for (at, program, span, result) in results {
         let Some(work) = works.get_mut(at) else { continue };
         let object = &work.plan.job;
         let optional = object.optional || program.optional;
-        work.took.insert(program.name.clone(), Some(took));
+        work.tried.insert(program.name.clone(), Some(span));
         match result {
             Ok(fd) => {
                 if let Some(opened) = &mut work.opened {
@@ -109,7 +109,7 @@ fn settle(results: Vec<Loaded<'_>>, works: &mut [Work<'_>], out: &Out) -> Result
                 gave_up |= !optional;
                 work.lost |= !program.optional;
                 let id = format!("program {}/{}", object.name, program.name);
-                out.send(&Event::Failed { id, optional, took, fault });
+                out.send(&Event::Failed { id, optional, span, fault });
             }
         }
     }

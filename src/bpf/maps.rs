@@ -5,6 +5,7 @@ use std::{
     fs, iter,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     path::Path,
+    time::{Duration, Instant},
 };
 
 use aya_obj::{EbpfSectionKind, generated::bpf_map_type};
@@ -43,6 +44,8 @@ pub struct OpenedMap {
     pub identity: MapIdentity,
     /// `taken over with its contents`, `made anew, 5 entries copied`…; empty for a plain new one.
     pub note: String,
+    /// When it was begun, and how long it took.
+    pub made: (Instant, Duration),
 }
 
 /// What became of the maps of one object, in the order of its definitions.
@@ -128,7 +131,7 @@ fn is_map_of_maps(map: &aya_obj::Map) -> bool {
 fn make(task: &Task<'_>, store: &Store, machine: Machine, outside: &Outside) -> Result<OpenedMap, Fault> {
     let Task { job, btf, name, map, .. } = *task;
     let wish = &job.maps.get(name).cloned().unwrap_or_default();
-    let of_map = |fault: Fault| fault.about(format_args!("map {name}"));
+    let (start, of_map) = (Instant::now(), |fault: Fault| fault.about(format_args!("map {name}")));
     let pin = pin_name(name)?;
     let stage = store.stage().pin(&job.name, Shelf::Maps, &pin);
     let layout = Layout::wanted(map, wish, machine);
@@ -169,7 +172,7 @@ fn make(task: &Task<'_>, store: &Store, machine: Machine, outside: &Outside) -> 
         let separator = if note.is_empty() { "" } else { "; " };
         note = format!("{note}{separator}{} entries written", wish.entries.len());
     }
-    Ok(OpenedMap { name: pin, fd, identity, note })
+    Ok(OpenedMap { name: pin, fd, identity, note, made: (start, start.elapsed()) })
 }
 
 /// Whether a map is made anew whatever the live generation holds. A map of programs or maps that we fill: written in

@@ -14,7 +14,7 @@ use super::{
     child::{self, Out},
     layout::Machine,
     plan::BpfPlan,
-    wire::Event,
+    wire::{Event, Span},
 };
 use crate::{
     config::LimitKind,
@@ -39,14 +39,15 @@ const MOST_BYTES: usize = 16 << 20;
 /// Longest line: a fault with what fits of the verifier's log.
 const MOST_LINE: usize = 2 << 20;
 
-/// Builds the next generation in the stage, in a child that holds only what `needs` says. `meanwhile` is done while the
-/// child works, once for each child; `hear` gets every event as it comes.
+/// Builds the next generation in the stage, in a child that holds only what `needs` says, of a run that began at `began`.
+/// `meanwhile` is done while the child works, once for each child; `hear` gets every event as it comes.
 ///
 /// # Errors
 /// The fault that ended the child: its own word was already given to `hear` as [`Event::Failed`] when this is `None`.
 pub fn stage(
     plan: &BpfPlan,
     needs: Needs,
+    began: Instant,
     meanwhile: &dyn Fn(),
     hear: &mut dyn FnMut(Event),
 ) -> Result<(), Option<Fault>> {
@@ -64,10 +65,10 @@ pub fn stage(
             }
             hear(event);
         };
-        match attempt(plan, needs, &without, start, meanwhile, &mut ear, &mut note) {
+        match attempt(plan, needs, &without, (began, start), meanwhile, &mut ear, &mut note) {
             // Objects are read before anything is done, so the others can begin again without this one.
             Err(Some(fault)) if fault.cause == Cause::Object && optional(&ear.last) && !without.contains(&ear.last) => {
-                note(Event::Failed { id: ear.last, optional: true, took: start.elapsed(), fault });
+                note(Event::Failed { id: ear.last, optional: true, span: Span::since(began, start), fault });
                 plan.store.sweep().map_err(Some)?;
             }
             result => return result,
@@ -75,12 +76,12 @@ pub fn stage(
     }
 }
 
-/// One child, to which the objects in `without` are lost already.
+/// One child, to which the objects in `without` are lost already. The deadline counts from `start`.
 fn attempt(
     plan: &BpfPlan,
     needs: Needs,
     without: &[String],
-    start: Instant,
+    (began, start): (Instant, Instant),
     meanwhile: &dyn Fn(),
     ear: &mut Ear,
     hear: &mut dyn FnMut(Event),
@@ -95,7 +96,7 @@ fn attempt(
             if !cfg!(hostile) {
                 process::leave_standard_descriptors(&writer);
             }
-            process::exit_now(in_child(plan, needs, without, &Out::new(File::from(writer))))
+            process::exit_now(in_child(plan, needs, without, &Out::new(File::from(writer), began)))
         }
     };
     drop(writer);
@@ -189,7 +190,12 @@ fn in_child(plan: &BpfPlan, needs: Needs, without: &[String], out: &Out) -> i32 
     }
     // First of all: nothing of the objects may be interpreted before the privileges are gone.
     if let Err(fault) = privilege::narrow(needs) {
-        out.send(&Event::Failed { id: "privilege of the loader".into(), optional: false, took: Duration::ZERO, fault });
+        out.send(&Event::Failed {
+            id: "privilege of the loader".into(),
+            optional: false,
+            span: Span::default(),
+            fault,
+        });
         return 1;
     }
     process::die_with_parent();

@@ -127,7 +127,7 @@ fn is_table(layout: Layout) -> bool {
 pub fn held(plan: &BpfPlan) -> Vec<String> {
     let (kernel, mut notes) = (running(false), Vec::new());
     for object in plan.loads() {
-        for map in maps(&object.job, false, &kernel).unwrap_or_default() {
+        for map in declared::maps(&object.job.bytes.elf).unwrap_or_default() {
             let Ok(pin) = map.name.parse() else { continue };
             let Ok((fd, identity)) = identity_of(&plan.store.live().pin(&object.job.name, Shelf::Maps, &pin)) else {
                 continue;

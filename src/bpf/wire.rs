@@ -1,12 +1,34 @@
 //! What the loader child says to its parent: one line an event on a pipe, fields split by tabs, everything escaped.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::{
     error::{Cause, Fault},
     fields::{join, split},
     reason::{Call, Reason},
 };
+
+/// When something was done, in whole microseconds on the wire.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Span {
+    /// How long after the run began.
+    pub at: Duration,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl Span {
+    /// What began at `start` and ends now, in a run that began at `began`: both processes read one clock,
+    /// CLOCK_MONOTONIC.
+    pub fn since(began: Instant, start: Instant) -> Self {
+        Self::of(began, start, start.elapsed())
+    }
+
+    /// The same of what took so long.
+    pub fn of(began: Instant, start: Instant, took: Duration) -> Self {
+        Self { at: start.saturating_duration_since(began), took }
+    }
+}
 
 /// One line.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,8 +43,8 @@ pub enum Event {
         now: String,
         /// What the reader should know besides; may be empty.
         note: String,
-        /// How long it took.
-        took: Duration,
+        /// When.
+        span: Span,
         /// Named facts for machines.
         facts: Vec<(String, String)>,
     },
@@ -39,8 +61,8 @@ pub enum Event {
         id: String,
         /// Whether the plan calls it optional.
         optional: bool,
-        /// How long it took.
-        took: Duration,
+        /// When.
+        span: Span,
         /// How.
         fault: Fault,
     },
@@ -51,20 +73,22 @@ pub enum Event {
 impl Event {
     /// The line, its newline included.
     pub fn line(&self) -> String {
-        let micros = |took: &Duration| took.as_micros().to_string();
+        let micros = |time: Duration| time.as_micros().to_string();
         let fields: Vec<String> = match self {
             Self::Begin(id) => vec!["begin".into(), id.clone()],
-            Self::Done { id, now, note, took, facts } => {
-                let mut fields = vec!["done".into(), id.clone(), now.clone(), note.clone(), micros(took)];
+            Self::Done { id, now, note, span, facts } => {
+                let mut fields = vec!["done".into(), id.clone(), now.clone(), note.clone()];
+                fields.extend([micros(span.at), micros(span.took)]);
                 fields.extend(facts.iter().flat_map(|(name, value)| [name.clone(), value.clone()]));
                 fields
             }
             Self::Skipped { id, why } => vec!["skipped".into(), id.clone(), why.clone()],
-            Self::Failed { id, optional, took, fault } => vec![
+            Self::Failed { id, optional, span, fault } => vec![
                 "failed".into(),
                 id.clone(),
                 optional.to_string(),
-                micros(took),
+                micros(span.at),
+                micros(span.took),
                 fault.cause.word().into(),
                 fault.what.clone(),
                 fault.errno.map_or_else(String::new, |errno| errno.to_string()),
@@ -82,22 +106,25 @@ impl Event {
     pub fn parse(line: &str) -> Option<Self> {
         let mut fields = split(line)?.into_iter();
         let mut next = || fields.next();
-        let micros = |text: String| text.parse().ok().map(Duration::from_micros);
+        let span = |at: String, took: String| {
+            let micros = |text: String| text.parse().ok().map(Duration::from_micros);
+            Some(Span { at: micros(at)?, took: micros(took)? })
+        };
         let event = match next()?.as_str() {
             "begin" => Self::Begin(next()?),
             "done" => {
-                let (id, now, note, took) = (next()?, next()?, next()?, micros(next()?)?);
+                let (id, now, note, span) = (next()?, next()?, next()?, span(next()?, next()?)?);
                 let mut facts = Vec::new();
                 while let Some(name) = next() {
                     facts.push((name, next()?));
                 }
-                Self::Done { id, now, note, took, facts }
+                Self::Done { id, now, note, span, facts }
             }
             "skipped" => Self::Skipped { id: next()?, why: next()? },
             "failed" => Self::Failed {
                 id: next()?,
                 optional: next()?.parse().ok()?,
-                took: micros(next()?)?,
+                span: span(next()?, next()?)?,
                 fault: {
                     let fault = Fault::new(Cause::from_word(&next()?)?, next()?);
                     let errno = match next()?.as_str() {
@@ -137,11 +164,11 @@ mod tests {
                 id: "map x".into(),
                 now: String::new(),
                 note: "\\".into(),
-                took: Duration::from_micros(7),
+                span: Span { at: Duration::from_micros(9), took: Duration::from_micros(7) },
                 facts: vec![("id".into(), "5".into())],
             },
             Event::Skipped { id: "i".into(), why: "w".into() },
-            Event::Failed { id: "i".into(), optional: true, took: Duration::ZERO, fault },
+            Event::Failed { id: "i".into(), optional: true, span: Span::default(), fault },
             Event::End,
         ] {
             let line = event.line();
@@ -156,7 +183,7 @@ mod tests {
             "",
             "begin",
             "done\ta",
-            "failed\tx\ttrue\t1\tno-cause\tw\t\t\t\t\t",
+            "failed\tx\ttrue\t1\t1\tno-cause\tw\t\t\t\t\t",
             "end\tx",
             "skipped\ta\tb\\q",
             "nonsense",

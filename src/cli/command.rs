@@ -44,6 +44,13 @@ pub enum Command {
         /// Which; `None`: list them.
         topic: Option<String>,
     },
+    /// Print what a run said once more.
+    Report {
+        /// Draw it into this file; `-` is stdout.
+        svg: Option<PathBuf>,
+        /// The report; `None`: the last one.
+        file: Option<PathBuf>,
+    },
     /// Take back what apply did.
     Undo,
     /// Attach XDP programs to an interface.

@@ -24,6 +24,7 @@ verbs:
   status              what is loaded and attached, alive or dead, and how busy
   diagnose            who refused what in the last run, and what mends it
   explain [TOPIC]     what an errno, a key, a cause or a capability really means
+  report [FILE]       print what the last run said again, or draw it
   undo                take back what apply did
   attach IFACE        attach our XDP programs to an interface that has appeared
   detach IFACE        let go of them again
@@ -94,6 +95,7 @@ pub(super) fn on(verb: Verb) -> String {
         Verb::Status => STATUS,
         Verb::Diagnose => DIAGNOSE,
         Verb::Explain => EXPLAIN,
+        Verb::Report => REPORT,
         Verb::Undo => UNDO,
         Verb::Attach => ATTACH,
         Verb::Detach => DETACH,
@@ -164,6 +166,16 @@ usage: bpfboot explain [TOPIC]
 Prints what is known of an errno (13, EACCES, 524), a key with what it takes and
 what it is here, a cause or reason of the report, or a capability; without TOPIC
 a list of them. Changes nothing.
+";
+
+const REPORT: &str = "\
+usage: bpfboot report [--svg OUT] [FILE]
+
+Prints the report of the last run again, or the one in FILE; - is stdin. With
+--json as it is. Looks at nothing else.
+
+      --svg OUT   draw it into OUT instead, for a browser: each step on an axis
+                  of time, loads that ran at once side by side; - is stdout
 ";
 
 const UNDO: &str = "\

@@ -87,6 +87,7 @@ struct Words {
     kernel: Option<KernelVersion>,
     kinds: Vec<Kind>,
     show: Show,
+    svg: Option<PathBuf>,
     kernel_config: Option<PathBuf>,
     btf: Option<PathBuf>,
     release: Option<String>,
@@ -144,6 +145,7 @@ fn read(mut parser: Parser, words: &mut Words, options: &mut Options) -> Result<
             "sample" => words.show.sample = Some(typed::<Wait>(parser.value()?, "--sample")?.0),
             "watch" => words.show.watch = Some(typed::<Wait>(parser.value()?, "--watch")?.0),
             "prometheus" => words.show.prometheus = Some(parser.value()?.into()),
+            "svg" => words.svg = Some(parser.value()?.into()),
             "kernel-config" => words.kernel_config = Some(parser.value()?.into()),
             "btf" => words.btf = Some(parser.value()?.into()),
             "release" => words.release = Some(typed(parser.value()?, "--release")?),
@@ -190,6 +192,7 @@ impl Words {
             Verb::Status => Command::Status(self.show),
             Verb::Diagnose => Command::Diagnose,
             Verb::Explain => Command::Explain { topic: self.operand.map(|topic| topic.display().to_string()) },
+            Verb::Report => Command::Report { svg: self.svg, file: self.operand.map(PathBuf::from) },
             Verb::Undo => Command::Undo,
             Verb::Attach => Command::Attach {
                 interface: interface(self.operand, verb)?,

@@ -62,6 +62,8 @@ fn every_verb_is_understood() {
         ("-q run agent -c x --", Command::Run { command: ["agent", "-c", "x", "--"].map(OsString::from).into() }),
         ("run -q -- --odd -- -q", Command::Run { command: ["--odd", "--", "-q"].map(OsString::from).into() }),
         ("caps", Command::Caps),
+        ("report", Command::Report { svg: None, file: None }),
+        ("report a --svg -", Command::Report { svg: Some("-".into()), file: Some("a".into()) }),
         (
             "render -q oci -- agent -q",
             Command::Render { format: Format::Oci, command: vec!["agent".into(), "-q".into()] },

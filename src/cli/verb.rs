@@ -8,6 +8,7 @@ pub(super) enum Verb {
     Apply,
     Check,
     Status,
+    Report,
     Diagnose,
     Explain,
     Undo,
@@ -29,6 +30,7 @@ impl Verb {
         Self::Apply,
         Self::Check,
         Self::Status,
+        Self::Report,
         Self::Diagnose,
         Self::Explain,
         Self::Undo,
@@ -52,6 +54,7 @@ impl Verb {
             Self::Status => "status",
             Self::Diagnose => "diagnose",
             Self::Explain => "explain",
+            Self::Report => "report",
             Self::Undo => "undo",
             Self::Attach => "attach",
             Self::Detach => "detach",
@@ -79,6 +82,7 @@ impl Verb {
             Self::Estimate => "cpus, kernel",
             Self::Inspect => "load",
             Self::Diagnose | Self::Explain => "",
+            Self::Report => "svg",
             Self::Preflight => "kernel-config, btf, release",
             Self::Undo | Self::Run | Self::Caps | Self::Render | Self::Profiles | Self::Help => "",
         }
@@ -108,9 +112,8 @@ impl Verb {
 }
 
 /// All of them, as messages list them.
-pub(super) const VERBS: &str = "apply, check, status, diagnose, explain, undo, attach, detach, events, run, caps, render, estimate, inspect, preflight, profiles, help";
+pub(super) const VERBS: &str = "apply, check, status, report, diagnose, explain, undo, attach, detach, events, run, caps, render, estimate, inspect, preflight, profiles, help";
 /// What every verb knows.
 pub(super) const GLOBAL_OPTIONS: &str = "config, boot, allow-untrusted, json, quiet, color, help, version";
 /// What only some know.
-pub(super) const OWN_OPTIONS: &str = "btf, dry-run, configured, count, cpus, kernel, kernel-config, kind, load, mode, object, probe, program, prometheus, \
-     release, sample, wait, watch";
+pub(super) const OWN_OPTIONS: &str = "btf, dry-run, "dry-run, configured, count, cpus, kernel, kernel-config, kind, load, mode, object, probe, program, prometheus, \ release, sample, svg, wait, watch";

@@ -8,10 +8,7 @@ use super::{
     Line, Report,
     people::{is_unseen, micros, put},
 };
-use crate::{
-    error::{Fault, errno_name},
-    step::Must,
-};
+use crate::error::{Fault, errno_name};
 
 /// An object under construction.
 pub struct Object<'a> {
@@ -119,6 +116,7 @@ pub fn document(report: &Report) -> String {
         None => object.key("exit").push_str("null"),
     }
     object.text("kernel", &report.release);
+    object.text("began", &report.began);
     object.number("took_us", micros(report.took));
     object.texts("sources", &report.sources);
     object.texts("notes", &report.notes);
@@ -134,10 +132,14 @@ fn step(out: &mut String, line: &Line) {
     object.text("id", &line.id);
     object.text("phase", line.phase.word());
     object.text("status", line.status.word());
-    object.text("must", must_word(line.must));
+    object.text("must", line.must.word());
     object.text_or_null("was", line.was.as_deref());
     object.text_or_null("now", line.now.as_deref());
     object.text("note", &line.note);
+    match line.at {
+        Some(at) => object.number("at_us", micros(at)),
+        None => object.key("at_us").push_str("null"),
+    }
     object.number("took_us", micros(line.took));
     match &line.fault {
         Some(found) => fault(object.key("fault"), found),
@@ -165,12 +167,4 @@ pub fn fault(out: &mut String, fault: &Fault) {
     object.text("mend", &fault.mend);
     object.text("detail", &fault.detail);
     object.end();
-}
-
-const fn must_word(must: Must) -> &'static str {
-    match must {
-        Must::Required => "required",
-        Must::Optional => "optional",
-        Must::BestEffort => "best-effort",
-    }
 }

@@ -1,16 +1,22 @@
 //! What a run says: one line a step for people, one JSON document for machines, and the same document in /run.
 //!
 //! This file holds the types and knows no output. `people` words them, `printer` puts the words on stdout, `json`
-//! makes the document, `store` keeps it. Nothing in here looks at the kernel, and nothing in here can fail a run.
+//! makes the document, `store` keeps it, `told` reads it back, `picture` draws it. Nothing in here looks at the kernel,
+//! and nothing in here can fail a run.
 
+mod clock;
 mod event;
 mod json;
 mod metrics;
 mod people;
+#[cfg(feature = "workbench")]
+mod picture;
 mod printer;
 mod read;
 mod seen;
 mod store;
+#[cfg(feature = "workbench")]
+mod told;
 
 use std::time::Duration;
 
@@ -20,6 +26,7 @@ use crate::{
     step::{Must, Outcome, Phase, Step, Verdict},
 };
 
+pub use clock::utc;
 pub use event::{KINDS, account, event, kind as event_kind};
 #[cfg(feature = "workbench")]
 pub use json::fault;
@@ -27,10 +34,14 @@ pub use json::{Object, document, list, quoted};
 pub use metrics::textfile;
 pub use people::clean;
 pub(crate) use people::{headline, story, why};
+#[cfg(feature = "workbench")]
+pub use picture::picture;
 pub use printer::{Color, Journal, Printer, Shape, complain, say, try_say};
 pub use read::Json;
 pub use seen::{seen, seen_document};
 pub use store::{Kept, PATH, replace, store, store_again, store_log, store_open};
+#[cfg(feature = "workbench")]
+pub use told::told;
 
 /// What became of one step, or what a look at the kernel says of it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -54,6 +65,10 @@ pub enum Status {
 }
 
 impl Status {
+    /// All.
+    pub const ALL: [Self; 8] =
+        [Self::Already, Self::Done, Self::Skipped, Self::Failed, Self::Undone, Self::Planned, Self::Drift, Self::Warn];
+
     /// The word in the report.
     pub const fn word(self) -> &'static str {
         match self {
@@ -88,6 +103,8 @@ pub struct Line {
     pub note: String,
     /// What went wrong.
     pub fault: Option<Fault>,
+    /// When it began, counted from the beginning of the run; `None` until it is said, and in a report of before 0.2.
+    pub at: Option<Duration>,
     /// How long it took; zero when nothing was measured.
     pub took: Duration,
     /// Named facts for machines, such as a program's id and tag.
@@ -106,6 +123,7 @@ impl Line {
             now: None,
             note: String::new(),
             fault: None,
+            at: None,
             took: Duration::ZERO,
             facts: Vec::new(),
         }
@@ -201,6 +219,8 @@ pub struct Report {
     pub sources: Vec<String>,
     /// `uname -r`.
     pub release: String,
+    /// When it began, as RFC 3339 has it: `2026-11-26T14:44:44.123Z`.
+    pub began: String,
     /// The whole run.
     pub took: Duration,
 }

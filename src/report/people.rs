@@ -165,7 +165,7 @@ pub(super) fn line(out: &mut String, line: &Line, look: Look) {
 }
 
 /// How many lines came to what, failures first: `1 failed, 12 already, 5 done`.
-fn tally(lines: &[Line]) -> String {
+pub(super) fn tally(lines: &[Line]) -> String {
     const ORDER: [Status; 7] =
         [Status::Drift, Status::Warn, Status::Already, Status::Done, Status::Planned, Status::Undone, Status::Skipped];
     let count = |wanted: &dyn Fn(&Line) -> bool| lines.iter().filter(|line| wanted(line)).count();

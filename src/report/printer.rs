@@ -147,7 +147,7 @@ impl Printer {
             Kept::At(path) if self.shape == Shape::Lines => row(6, format_args!("  report: {}", path.display())),
             Kept::At(_) | Kept::Unwanted => {}
         }
-        if self.shape == Shape::Lines && can_be_taken_back(report) {
+        if self.shape == Shape::Lines && *kept != Kept::Unwanted && can_be_taken_back(report) {
             row(6, format_args!("  to take it back: bpfboot undo"));
         }
         self.say(&out);

@@ -30,6 +30,7 @@ fn report(health: Health, lines: Vec<Line>) -> Report {
         leftovers: Vec::new(),
         sources: vec!["/etc/bpfboot.d/10-a.toml".into()],
         release: "6.18.44".into(),
+        began: "2026-11-26T14:44:44.123Z".into(),
         took: Duration::from_micros(3_210),
     }
 }
@@ -213,9 +214,12 @@ fn the_document_is_json() {
         ),
         (
             "list(d)",
-            "['bpfboot', 'verb', 'health', 'exit', 'kernel', 'took_us', 'sources', 'notes', 'leftovers', 'steps']",
+            "['bpfboot', 'verb', 'health', 'exit', 'kernel', 'began', 'took_us', 'sources', 'notes', 'leftovers', 'steps']",
         ),
-        ("list(d['steps'][0])", "['id', 'phase', 'status', 'must', 'was', 'now', 'note', 'took_us', 'fault', 'facts']"),
+        (
+            "list(d['steps'][0])",
+            "['id', 'phase', 'status', 'must', 'was', 'now', 'note', 'at_us', 'took_us', 'fault', 'facts']",
+        ),
         (
             "list(d['steps'][0]['fault'].values())[:6]",
             "['verifier', 'verifier', 'load', 13, 'EACCES', 'bpfboot check']",

@@ -249,7 +249,7 @@ pub fn stage(run: &mut Run, plan: &BpfPlan) -> Go {
         privilege::bound(keep);
         logger::open();
     };
-    let result = bpf::stage(plan, needs, &meanwhile, &mut |event| {
+    let result = bpf::stage(plan, needs, run.began, &meanwhile, &mut |event| {
         told.hear(event);
         if start.elapsed().as_secs() > 0 {
             run.progress(&format!("loading: program {} of {total}", told.begun));
@@ -269,7 +269,7 @@ pub fn stage(run: &mut Run, plan: &BpfPlan) -> Go {
         Ok(()) => Ok(()),
         Err(fault) => {
             if let Some(fault) = fault {
-                run.fail_to_change("loader", Phase::Load, fault);
+                run.fail_to_change("loader", Phase::Load, start, fault);
             }
             Err(GaveUp)
         }
@@ -296,7 +296,7 @@ fn commit(run: &mut Run, plan: &BpfPlan, changes: &mut Changes) -> Go {
             Ok(())
         }
         Err(fault) => {
-            run.fail_to_change(id, Phase::Commit, fault);
+            run.fail_to_change(id, Phase::Commit, start, fault);
             Err(GaveUp)
         }
     }
@@ -318,11 +318,15 @@ fn finish(run: &mut Run, plan: &Plan, journal: &mut Journal, changes: &Changes) 
 
 /// Drops everything, and says what the kernel says of it.
 pub fn drop_privileges(run: &mut Run) {
-    let changed = run.changed();
+    let (changed, start) = (run.changed(), Instant::now());
     match privilege::drop_all() {
         Ok(now) => {
             let status = if changed { Status::Done } else { Status::Already };
-            run.say(Line { now: Some(now), ..Line::new("privileges", Phase::Drop, Must::Required, status) });
+            run.say(Line {
+                now: Some(now),
+                took: start.elapsed(),
+                ..Line::new("privileges", Phase::Drop, Must::Required, status)
+            });
         }
         Err(fault) => run.fail("privileges", Phase::Drop, Must::Optional, fault),
     }

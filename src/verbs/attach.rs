@@ -1,6 +1,6 @@
 //! `attach IFACE`: our XDP programs onto an interface that came later than the boot, kept there by every later apply.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{
     apply::{drop_privileges, stage, take_pins_back},
@@ -129,7 +129,7 @@ fn go(run: &mut Run, plan: &BpfPlan, index: usize) -> Health {
         XdpHow::Attach | XdpHow::Update => {}
     }
     let staged = stage(run, plan).is_ok();
-    let committed = staged.then(|| bpf::commit(plan));
+    let (start, committed) = (Instant::now(), staged.then(|| bpf::commit(plan)));
     match committed {
         Some(Ok(_)) => {
             if let Err(fault) = bpf::retire(plan) {
@@ -138,7 +138,7 @@ fn go(run: &mut Run, plan: &BpfPlan, index: usize) -> Health {
             run.health()
         }
         Some(Err(fault)) => {
-            run.fail_to_change(id, Phase::Commit, fault);
+            run.fail_to_change(id, Phase::Commit, start, fault);
             give_up(run, plan)
         }
         None => give_up(run, plan),

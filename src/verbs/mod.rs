@@ -20,6 +20,8 @@ mod preflight;
 mod profiles;
 #[cfg(feature = "workbench")]
 mod render;
+#[cfg(feature = "workbench")]
+mod report;
 mod run;
 mod status;
 mod undo;
@@ -84,9 +86,9 @@ fn health_of(command: &Command, options: &Options) -> Health {
             false => apply::apply(config, options),
         }),
         Command::Caps => with_config(options, |config| capabilities::print(config, options)),
-        Command::Render { .. } | Command::Estimate { .. } | Command::Inspect { .. } | Command::Preflight { .. } => {
-            at_workbench(command, options)
-        }
+        Command::Render { .. } | Command::Report { .. } | Command::Estimate { .. } | Command::Inspect { .. } => { {
+            at_workbench(command, options) } options)
+        } | Command::Preflight { .. }
         Command::Check { probe } => with_config(options, |config| check::check(config, options, *probe)),
         Command::Status(show) => with_config(options, |config| status::status(config, options, show)),
         Command::Events { kinds } => with_config(options, |config| events::events(config, options, kinds)),
@@ -118,6 +120,7 @@ fn at_workbench(command: &Command, options: &Options) -> Health {
         Command::Inspect { source, load } => {
             with_config(options, |config| inspect::inspect(config, options, source, *load))
         }
+        Command::Report { svg, file } => report::report(options, svg.as_deref(), file.as_deref()),
         Command::Preflight { kernel_config, btf, release } => with_config(options, |config| {
             preflight::preflight(config, options, kernel_config, btf.as_deref(), release.as_deref())
         }),

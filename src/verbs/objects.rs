@@ -96,14 +96,27 @@ impl Told {
         let line = |id: String, status| Line::new(id, Phase::Load, Must::Required, status);
         match event {
             Event::Begin(id) => self.begun += usize::from(id.starts_with("program ")),
-            Event::Done { id, now, note, took, facts } => {
+            Event::Done { id, now, note, span, facts } => {
                 let facts = facts.into_iter().filter_map(|(name, value)| Some((known(&name)?, value))).collect();
-                self.lines.push(Line { now: Some(now), note, took, facts, ..line(id, Status::Done) });
+                self.lines.push(Line {
+                    now: Some(now),
+                    note,
+                    at: Some(span.at),
+                    took: span.took,
+                    facts,
+                    ..line(id, Status::Done)
+                });
             }
             Event::Skipped { id, why } => self.lines.push(Line { note: why, ..line(id, Status::Skipped) }),
-            Event::Failed { id, optional, took, fault } => {
+            Event::Failed { id, optional, span, fault } => {
                 let must = if optional { Must::Optional } else { Must::Required };
-                self.lines.push(Line { fault: Some(fault), took, must, ..line(id, Status::Failed) });
+                self.lines.push(Line {
+                    fault: Some(fault),
+                    at: Some(span.at),
+                    took: span.took,
+                    must,
+                    ..line(id, Status::Failed)
+                });
             }
             Event::End => {}
         }

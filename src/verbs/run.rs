@@ -2,7 +2,7 @@
 
 use std::{
     path::Path,
-    time::{Duration, Instant},
+    time::{Instant, SystemTime},
 };
 
 use crate::{
@@ -36,8 +36,10 @@ pub struct Run {
     pub locked: Option<Locked>,
     /// Capabilities that stay in the bounding set, one bit each.
     pub keep_bounded: u64,
+    /// When it began.
+    pub began: Instant,
+    clock: SystemTime,
     sources: Vec<String>,
-    start: Instant,
 }
 
 impl Run {
@@ -48,7 +50,7 @@ impl Run {
 
     /// Begins a run on the machine of these facts.
     pub fn on(facts: Facts, verb: &'static str, options: &Options, sources: &[String]) -> Self {
-        let start = Instant::now();
+        let (began, clock) = (Instant::now(), SystemTime::now());
         let mut journal = Journal::detect();
         // What goes to stdout is then the command's.
         let aside = verb == RUN;
@@ -65,8 +67,9 @@ impl Run {
             leftovers: Vec::new(),
             locked: None,
             keep_bounded: 0,
+            began,
+            clock,
             sources: sources.to_vec(),
-            start,
         }
     }
 
@@ -79,6 +82,12 @@ impl Run {
     pub fn say(&mut self, mut line: Line) {
         line.fault = line.fault.take().map(|fault| gate::explained(fault, &self.facts));
         self.printer.line(&line);
+        self.note(line);
+    }
+
+    /// Notes a line that ends now, unless it says when it began.
+    fn note(&mut self, mut line: Line) {
+        line.at.get_or_insert_with(|| self.began.elapsed().saturating_sub(line.took));
         self.lines.push(line);
     }
 
@@ -87,12 +96,13 @@ impl Run {
         self.say(Line { fault: Some(fault), ..Line::new(id, phase, must, Status::Failed) });
     }
 
-    /// Says that loading or the commit failed. A detail of such a fault tells what could not be taken back.
-    pub fn fail_to_change(&mut self, id: impl Into<String>, phase: Phase, fault: Fault) {
+    /// Says that loading or the commit failed, which began at `start`. A detail of such a fault tells what could not be taken back.
+    pub fn fail_to_change(&mut self, id: impl Into<String>, phase: Phase, start: Instant, fault: Fault) {
         if !fault.detail.is_empty() {
             self.leftovers.push(format!("pins: {fault}, {}; mend: bpfboot undo", fault.detail));
         }
-        self.fail(id, phase, Must::Required, fault);
+        let line = Line::new(id, phase, Must::Required, Status::Failed);
+        self.say(Line { fault: Some(fault), took: start.elapsed(), ..line });
     }
 
     /// Shows on a terminal that a long wait goes on.
@@ -140,7 +150,7 @@ impl Run {
         line: Line,
         step: impl FnOnce() -> Result<(), Fault>,
     ) -> Result<bool, ()> {
-        self.lines.push(line);
+        self.note(line);
         let (printer, mut report, locked) = self.report(health, None);
         let mut document = report::document(&report);
         let (kept, mut file) = match keep {
@@ -174,9 +184,9 @@ impl Run {
     }
 
     fn report(self, health: Health, exit: Option<Exit>) -> (Printer, Report, Option<Locked>) {
-        let Self { verb, printer, facts, lines, notes, leftovers, locked, sources, start, .. } = self;
-        let took: Duration = start.elapsed();
-        (printer, Report { verb, health, exit, lines, notes, leftovers, sources, release: facts.release, took }, locked)
+        let Self { verb, printer, facts, lines, notes, leftovers, locked, sources, began, clock, .. } = self;
+        let (took, began, release) = (began.elapsed(), report::utc(clock), facts.release);
+        (printer, Report { verb, health, exit, lines, notes, leftovers, sources, release, began, took }, locked)
     }
 }
 

@@ -93,7 +93,6 @@ impl Calls {
             let start = Chain { path: Vec::new(), bytes: 0, before_6_9: 0 };
             self.follow(start, *root, depths, &mut found);
         }
-        found.sort_by_key(|chain| std::cmp::Reverse(chain.bytes));
         found
     }
 
@@ -113,7 +112,8 @@ impl Calls {
             self.follow(chain.clone(), *callee, depths, found);
         }
         if callees.is_empty() {
-            found.push(chain);
+            let place = found.partition_point(|deeper| deeper.bytes >= chain.bytes);
+            found.insert(place, chain);
         }
     }
 

@@ -91,10 +91,9 @@ pub fn inspect(
     }
     seen.needs_btf(&job, &look, &mut needs);
     look.programs(&mut seen, &mut needs);
-    let mut helpers: Vec<String> = seen.programs.iter().flat_map(|program| program.helpers.clone()).collect();
-    helpers.sort();
+    let helpers: Vec<&str> = seen.programs.iter().flat_map(|program| &program.helpers).map(String::as_str).collect();
     seen.capabilities = needs::capabilities(&job, &helpers);
-    seen.since = needs.sorted();
+    seen.since = needs.since;
     if load {
         ask(&job, &kernel, machine, &mut seen);
     }
@@ -114,8 +113,10 @@ impl<'a> Look<'a> {
         // As they were written: aya makes variables of them, as the kernel wants it.
         let named = elf::section(&job.bytes.elf, b".BTF").and_then(Types::read).map(|types| types.functions(".ksyms"));
         let mut lost = open::relocate_types(job, &mut object, kernel).err();
-        let mut maps: Vec<_> = std::mem::take(&mut object.maps).into_iter().collect();
-        maps.sort_by(|a, b| a.0.cmp(&b.0));
+        let mut maps: Vec<(String, aya_obj::Map)> = Vec::new();
+        for map in std::mem::take(&mut object.maps) {
+            maps.insert(maps.partition_point(|(name, _)| *name < map.0), map);
+        }
         let places = maps.iter().zip(1..).map(|((name, map), number)| (name.as_str(), number, map));
         lost = lost.or(open::relocate(&mut object, places, KernelVersion::running()).err());
         if let Some(fault) = lost {

@@ -24,7 +24,7 @@ pub struct Since {
 /// What has been found so far.
 #[derive(Default)]
 pub struct Needs {
-    /// Each once.
+    /// Each once, the newest first.
     pub since: Vec<Since>,
 }
 
@@ -33,7 +33,12 @@ impl Needs {
         match self.since.iter_mut().find(|known| known.what == what) {
             Some(known) if known.used_by.iter().any(|known| known == user) => {}
             Some(known) => known.used_by.push(user.to_owned()),
-            None => self.since.push(Since { kernel, what, used_by: vec![user.to_owned()] }),
+            None => {
+                let place = self
+                    .since
+                    .partition_point(|newer| newer.kernel > kernel || newer.kernel == kernel && newer.what <= what);
+                self.since.insert(place, Since { kernel, what, used_by: vec![user.to_owned()] });
+            }
         }
     }
 
@@ -79,12 +84,6 @@ impl Needs {
     pub fn of_btf(&mut self, why: &str) {
         self.add("BTF of the kernel".to_owned(), KernelVersion { major: 5, minor: 4 }, why);
     }
-
-    /// The newest first.
-    pub fn sorted(mut self) -> Vec<Since> {
-        self.since.sort_by(|a, b| (b.kernel, &a.what).cmp(&(a.kernel, &b.what)));
-        self.since
-    }
 }
 
 /// The first of some names, and how many more there are.
@@ -106,13 +105,13 @@ const PERFMON: &str = "trace_printk get_current_task get_current_task_btf probe_
 
 /// The capabilities that it takes to load the object since 5.8; before, CAP_SYS_ADMIN stands for all of them.
 /// `helpers`: all that it calls.
-pub fn capabilities(job: &Job, helpers: &[String]) -> Vec<(&'static str, String)> {
+pub fn capabilities(job: &Job, helpers: &[&str]) -> Vec<(&'static str, String)> {
     let names = |wanted: fn(Kind) -> bool| -> Vec<&str> {
         job.programs.iter().filter(|program| wanted(program.kind)).map(|program| program.name.as_str()).collect()
     };
     let mut taken = vec![("CAP_BPF", "to load programs, maps and BTF".to_owned())];
     let tracing = names(is_tracing);
-    let helper = || helpers.iter().find(|helper| PERFMON.split_whitespace().any(|name| name == *helper));
+    let helper = || helpers.iter().find(|helper| PERFMON.split_whitespace().any(|name| name == **helper));
     if !tracing.is_empty() {
         taken.push(("CAP_PERFMON", format!("tracing: {}", few(&tracing))));
     } else if let Some(helper) = helper() {
