@@ -15,7 +15,19 @@ fn main() -> Result<(), Box<dyn Error>> {
         fs::write(Path::new(&to).join(format!("{name}.sha256")), Sha256::digest(&object))?;
     }
     println!("cargo::rerun-if-changed=src/knowledge.txt");
-    let knowledge = fs::read("src/knowledge.txt")?;
-    fs::write(Path::new(&to).join("knowledge.lz4"), lz4_flex::block::compress_prepend_size(&knowledge))?;
+    let mut knowledge = fs::read_to_string("src/knowledge.txt")?;
+    if env::var_os("CARGO_FEATURE_WORKBENCH").is_none() {
+        // Without the verb that prints them, only who refuses and what mends a fault is asked for.
+        knowledge = knowledge.split("\n# ").filter(|page| page.starts_with("reason ")).map(short).collect();
+    }
+    fs::write(Path::new(&to).join("knowledge.lz4"), lz4_flex::block::compress_prepend_size(knowledge.as_bytes()))?;
     Ok(())
+}
+
+/// A page without its text.
+fn short(page: &str) -> String {
+    let mut lines = page.lines();
+    let (head, who) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
+    let mend = lines.rfind(|line| line.starts_with("mend: ")).unwrap_or_default();
+    format!("\n# {head}\n{who}\n.\n{mend}\n")
 }

@@ -15,7 +15,7 @@ _bpfboot() {
     done
 
     case $before in
-        -c | --config | --prometheus | --prometheus | --kernel-config | --btf) --svg)
+        -c | --config | --prometheus | --kernel-config | --btf | --svg)
             compopt -o filenames 2>/dev/null
             mapfile -t COMPREPLY < <(compgen -f -- "$word")
             return

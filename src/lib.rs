@@ -21,6 +21,7 @@
 //! | `plan`, `step` | what to do, as data |
 //! | `act`, `tune` | how a tuning step is looked at, done and put back |
 //! | `bpf` | objects, programs, maps, links, pins; the only one that uses aya |
+//! | `reason`, `gate`, `knowledge` | the finer word of a fault; who refused, asked of the kernel; what there is to know |
 //! | `needed` | which capabilities the plan takes, and why |
 //! | `verbs` | how a plan is walked: apply, check, undo, attach, detach; reading events; becoming a command |
 //! | `journal`, `lock` | what survives a kill, and one run at a time |

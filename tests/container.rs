@@ -175,7 +175,7 @@ fn what_a_container_lacks_is_one_line_each() {
         s.bpfboot(&["undo"]).exits(0);
         bundle.without("/sys/fs/bpf");
         let ran = apply(&bundle, OBJECTS, 1);
-        let part = "why:  loader: /sys/fs/bpf is not on a BPF file system [mount]\n  mend: [mounts] bpffs = true, a container's \
+        let part = "why:  loader: /sys/fs/bpf is not on a BPF file system [mount: not-mounted]\n  mend: [mounts] bpffs = true, a container's \
                     -v /sys/fs/bpf:/sys/fs/bpf, or: mount -t bpf bpf /sys/fs/bpf";
         assert!(ran.stdout.contains(part), "{ran:#?}");
     });

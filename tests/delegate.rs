@@ -260,9 +260,58 @@ fn what_is_not_delegated_is_named_and_nothing_is_begun() {
             let report = container.bpfboot(s, EDGE, "apply").exits(1);
             let (cause, text) = report.fault("object edge");
             assert!(cause == "privilege" && text.contains(&format!("not delegated: {missing} [EPERM]")), "{text}");
+            assert_eq!(report.step("object edge")["fault"]["reason"], "delegation");
             assert!(report.notes().contains("nothing was changed"), "{}", report.notes());
             container.inside(&["test", "!", "-e", "/sys/fs/bpf/bpfboot"]).exits(0);
         }
+    });
+}
+
+/// net.core.bpf_jit_limit of the machine, which only the initial network namespace has; it comes back.
+struct JitLimit(String);
+
+impl JitLimit {
+    /// The first thread of the test never left the machine's network namespace.
+    fn at_home(script: &str) -> String {
+        let home = format!("--net=/proc/{}/ns/net", std::process::id());
+        let done = ok(Command::new("nsenter").args([&home, "sh", "-c", script]));
+        String::from_utf8(done.stdout).unwrap().trim().to_owned()
+    }
+
+    fn write(value: &str) {
+        Self::at_home(&format!("echo {value} > /proc/sys/net/core/bpf_jit_limit"));
+    }
+
+    fn lowest() -> Self {
+        let was = Self::at_home("cat /proc/sys/net/core/bpf_jit_limit");
+        Self::write("1");
+        Self(was)
+    }
+}
+
+impl Drop for JitLimit {
+    fn drop(&mut self) {
+        Self::write(&self.0);
+    }
+}
+
+#[test]
+fn the_limit_of_jit_code_is_named_and_told_from_a_jit_that_cannot() {
+    sandbox(|s| {
+        let container = Container::new();
+        let asked = asked(&container, s, EDGE);
+        container.mount(&options(&asked, "", 0)).unwrap();
+        let limit = JitLimit::lowest();
+        let report = container.bpfboot(s, EDGE, "apply");
+        // Nothing of the machine's is held back while this test looks.
+        drop(limit);
+        let report = report.exits(1);
+        let fault = &report.steps().iter().find(|step| step["fault"].is_object()).unwrap()["fault"];
+        let found = (fault["errno"].as_i64(), fault["cause"].as_str(), fault["reason"].as_str());
+        assert_eq!(found, (Some(524), Some("kernel"), Some("jit-limit")), "{fault}");
+        assert!(fault["mend"].as_str().unwrap().contains("net.core.bpf_jit_limit"), "{fault}");
+        container.bpfboot(s, EDGE, "apply").exits(0);
+        container.bpfboot(s, EDGE, "undo").exits(0);
     });
 }
 

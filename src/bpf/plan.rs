@@ -314,7 +314,16 @@ impl BpfPlan {
 
     fn unprivileged(&self, facts: &Facts) -> Option<Blocked> {
         let object = self.loads().next().filter(|_| facts.target().is_none())?;
-        let fault = match privilege::suffices(self.needs(facts)) {
+        let needs = self.needs(facts);
+        let fault = match privilege::suffices(needs) {
+            // What is missing is asked for by a patched kernel alone.
+            Err(fault)
+                if perf_event_paranoid() > 2
+                    && privilege::suffices(Needs { sys_admin: facts.needs_sys_admin_for_bpf(), ..needs }).is_ok() =>
+            {
+                let what = "kernel.perf_event_paranoid is above 2, which asks for more than CAP_PERFMON";
+                fault.about(what).by(Reason::Paranoid)
+            }
             Err(fault) => fault.about("loading needs more than this process holds"),
             Ok(()) if facts.initial_userns => return None,
             Ok(()) => delegate::suffices(self).err()?,

@@ -26,7 +26,7 @@ pub(super) enum Verb {
 }
 
 impl Verb {
-    pub(super) const ALL: [Self; 17] = [
+    pub(super) const ALL: [Self; 18] = [
         Self::Apply,
         Self::Check,
         Self::Status,
@@ -116,4 +116,4 @@ pub(super) const VERBS: &str = "apply, check, status, report, diagnose, explain,
 /// What every verb knows.
 pub(super) const GLOBAL_OPTIONS: &str = "config, boot, allow-untrusted, json, quiet, color, help, version";
 /// What only some know.
-pub(super) const OWN_OPTIONS: &str = "btf, dry-run, "dry-run, configured, count, cpus, kernel, kernel-config, kind, load, mode, object, probe, program, prometheus, \ release, sample, svg, wait, watch";
+pub(super) const OWN_OPTIONS: &str = "btf, dry-run, configured, count, cpus, kernel, kernel-config, kind, load, mode, object, probe, program, prometheus, release, sample, svg, wait, watch";

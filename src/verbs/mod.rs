@@ -10,6 +10,7 @@ mod entrypoint;
 #[cfg(feature = "workbench")]
 mod estimate;
 mod events;
+#[cfg(feature = "workbench")]
 mod explain;
 #[cfg(feature = "workbench")]
 mod inspect;
@@ -79,16 +80,18 @@ fn health_of(command: &Command, options: &Options) -> Health {
         Command::Run { .. } => Health::Healthy,
         Command::Profiles { name } => profiles::profiles(name.as_deref()),
         Command::Diagnose => diagnose::diagnose(options),
-        Command::Explain { topic } => explain::explain(topic.as_deref(), options),
+        Command::Explain { .. } => at_workbench(command, options),
         Command::Undo => undo::undo(options),
         Command::Apply { dry_run } => with_config(options, |config| match dry_run {
             true => check::dry_run(config, options),
             false => apply::apply(config, options),
         }),
         Command::Caps => with_config(options, |config| capabilities::print(config, options)),
-        Command::Render { .. } | Command::Report { .. } | Command::Estimate { .. } | Command::Inspect { .. } => { {
-            at_workbench(command, options) } options)
-        } | Command::Preflight { .. }
+        Command::Render { .. }
+        | Command::Report { .. }
+        | Command::Estimate { .. }
+        | Command::Inspect { .. }
+        | Command::Preflight { .. } => at_workbench(command, options),
         Command::Check { probe } => with_config(options, |config| check::check(config, options, *probe)),
         Command::Status(show) => with_config(options, |config| status::status(config, options, show)),
         Command::Events { kinds } => with_config(options, |config| events::events(config, options, kinds)),
@@ -113,6 +116,7 @@ fn health_of(command: &Command, options: &Options) -> Health {
 #[cfg(feature = "workbench")]
 fn at_workbench(command: &Command, options: &Options) -> Health {
     match command {
+        Command::Explain { topic } => explain::explain(topic.as_deref(), options),
         Command::Render { format, command } => {
             with_config(options, |config| render::render(config, options, *format, command))
         }

@@ -30,6 +30,7 @@ mod status;
 mod trace;
 mod tune;
 mod wire;
+mod wrong;
 
 use nix::sched::CloneFlags;
 

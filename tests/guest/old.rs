@@ -5,7 +5,7 @@ use std::process::Command;
 use caps::{CapSet, Capability};
 
 use crate::{
-    common::{LIVE, Report, Sandbox, binary, net::xdp, object, run, trace::Call},
+    common::{LIVE, Report, Sandbox, binary, mount_fs, net::xdp, object, run, trace::Call},
     guest,
     kernels::Kernel,
 };
@@ -78,8 +78,47 @@ fn row_34_memlock_matters_only_where_the_kernel_charges_bpf_to_it() {
         let report = report.exits(1);
         let step = report.steps().iter().find(|step| step["fault"].is_object()).unwrap();
         assert_eq!(step["fault"]["cause"], "privilege", "{step}");
+        assert_eq!(step["fault"]["reason"], "memlock", "{step}");
         assert!(step["fault"]["mend"].as_str().unwrap().contains("ulimit -l"), "{step}");
+        let what = step["fault"]["what"].as_str().unwrap();
+        assert!(what.contains("RLIMIT_MEMLOCK, whose hard limit is 65536 bytes"), "{step}");
+        let told = s.bpfboot(&["diagnose"]).exits(1).stdout;
+        assert!(told.contains("privilege, memlock") && told.contains("to which this kernel charges BPF"), "{told}");
         assert_eq!(s.pins(), [""; 0]);
+    });
+}
+
+/// Debian's kernels are patched to know 3.
+#[test]
+fn a_paranoid_kernel_is_named_and_no_capability_is() {
+    guest(|s, kernel| {
+        if !kernel.is_whole() {
+            return;
+        }
+        let key = "kernel.perf_event_paranoid";
+        let was = s.sysctl(key);
+        s.set_sysctl(key, "3");
+        let object = object("ways");
+        let config =
+            format!("[mounts]\ntracefs = true\n[object.ways]\npath = \"{object}\"\nprograms.by_tracepoint = {{}}\n");
+        let path = s.config("paranoid.toml", &config);
+        mount_fs("tracefs", "/sys/kernel/tracing", "");
+        // This thread, and what it starts, may no longer.
+        caps::drop(None, CapSet::Bounding, Capability::CAP_SYS_ADMIN).unwrap();
+        let report = s.json(&["-c", path.to_str().unwrap(), "apply"]);
+        s.set_sysctl(key, &was);
+        let report = report.exits(1);
+        let fault = &report.steps().iter().find(|step| step["fault"].is_object()).unwrap()["fault"];
+        if kernel == Kernel::V5_10 {
+            // It is too old for the link, which is said first.
+            assert_eq!(fault["cause"], "kernel", "{fault}");
+            return;
+        }
+        assert_eq!(
+            (fault["cause"].as_str(), fault["reason"].as_str()),
+            (Some("privilege"), Some("paranoid")),
+            "{fault}"
+        );
     });
 }
 

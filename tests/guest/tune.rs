@@ -115,6 +115,10 @@ fn row_22_a_seal_that_fails_after_a_one_way_key_is_dirty() {
         assert_eq!(s.sysctl("kernel.unprivileged_bpf_disabled"), "1");
         let left = report.json["leftovers"][0].as_str().unwrap();
         assert!(left.contains("holds until the next boot") && left.ends_with("mend: reboot"), "{left}");
+        // Whoever wants it back is told that it is a latch.
+        let back = s.apply("[sysctl]\n\"kernel.unprivileged_bpf_disabled\" = { value = 0, allow-insecure = true }\n");
+        let fault = &back.exits(1).step("sysctl kernel.unprivileged_bpf_disabled")["fault"].clone();
+        assert_eq!((fault["cause"].as_str(), fault["reason"].as_str()), (Some("sysctl"), Some("latch")), "{fault}");
         // What is done for good is right from now on.
         let rest = s.apply(&format!("[sysctl]\n{one_way}")).exits(0);
         assert_eq!(rest.status("sysctl kernel.unprivileged_bpf_disabled"), "already");
