@@ -9,8 +9,15 @@ use sha2::{Digest, Sha256};
 /// As `Text` in src/texts.rs names them.
 const TEXTS: [&str; 3] = ["cli/help.txt", "knowledge.txt", "report/metrics.txt"];
 /// What only the verbs of a build machine read.
-const WORKBENCH: [&str; 6] =
-    ["bpf/since.txt", "render/systemd", "render/docker", "render/compose", "render/kubernetes", "render/oci"];
+const WORKBENCH: [&str; 7] = [
+    "bpf/since.txt",
+    "requires.txt",
+    "render/systemd",
+    "render/docker",
+    "render/compose",
+    "render/kubernetes",
+    "render/oci",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let (from, to) = (env::var("BPFBOOT_EBPF_DIR")?, env::var("OUT_DIR")?);

@@ -3,19 +3,19 @@
 
 _bpfboot() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} verb='' list='' one i
-    local verbs='apply check status report diagnose explain undo attach detach events run caps render estimate inspect profiles help'
+    local verbs='apply check status report diagnose explain undo attach detach events run caps render estimate inspect preflight profiles help'
 
     # The first bare word is the verb. The word after an option may be that option's value.
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i - 1]} in
-            -c | --config | --color | --cpus | --kernel | --kind | --mode | --object | --program | --prometheus | --sample | --svg | --wait | --watch) continue ;;
+            -c | --config | --color | --cpus | --kernel | --kernel-config | --btf | --release | --kind | --mode | --object | --program | --prometheus | --sample | --svg | --wait | --watch) continue ;;
         esac
         one=${COMP_WORDS[i]}
         [[ $one == -* ]] || { verb=$one && break; }
     done
 
     case $before in
-        -c | --config | --prometheus | --svg)
+        -c | --config | --prometheus | --kernel-config | --btf | --svg)
             compopt -o filenames 2>/dev/null
             mapfile -t COMPREPLY < <(compgen -f -- "$word")
             return
@@ -23,7 +23,7 @@ _bpfboot() {
         --color) list='auto always never' ;;
         --kind) list='open exec exit read http dns tls' ;;
         --mode) list='native generic any offload' ;;
-        --cpus | --kernel | --object | --program | --sample | --wait | --watch) ;;
+        --cpus | --kernel | --release | --object | --program | --sample | --wait | --watch) ;;
         *)
             case $word in
                 -*)
@@ -38,6 +38,7 @@ _bpfboot() {
                         estimate) list+=' --cpus --kernel' ;;
                         inspect) list+=' --load' ;;
                         report) list+=' --svg' ;;
+                        preflight) list+=' --kernel-config --btf --release' ;;
                     esac
                     ;;
                 *)

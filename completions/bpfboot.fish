@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # fish completion for bpfboot
 
-set --local verbs apply check status report diagnose explain undo attach detach events run caps render estimate inspect profiles help
+set --local verbs apply check status report diagnose explain undo attach detach events run caps render estimate inspect preflight profiles help
 set --local none "not __fish_seen_subcommand_from $verbs"
 
 complete -c bpfboot -f
@@ -29,6 +29,7 @@ complete -c bpfboot -n $none -a caps -d 'The capabilities that this configuratio
 complete -c bpfboot -n $none -a render -d 'The same as a unit, a container, a pod, or plain settings'
 complete -c bpfboot -n $none -a estimate -d 'The memory that maps take, before they are made'
 complete -c bpfboot -n $none -a inspect -d 'What an object holds, takes, and how deep its stack gets'
+complete -c bpfboot -n $none -a preflight -d 'Will this work on another kernel, which does not run here?'
 complete -c bpfboot -n $none -a profiles -d 'List the built-in sets of settings, or one of them'
 complete -c bpfboot -n $none -a help -d 'More about a verb'
 
@@ -51,6 +52,10 @@ set --local kinds 'open exec exit read http dns tls'
 complete -c bpfboot -n '__fish_seen_subcommand_from events' -l kind -x -a $kinds -d 'Only this kind of event'
 complete -c bpfboot -n '__fish_seen_subcommand_from report' -F
 complete -c bpfboot -n '__fish_seen_subcommand_from report' -l svg -r -F -d 'Draw it; - is stdout'
+set --local preflight '__fish_seen_subcommand_from preflight'
+complete -c bpfboot -n $preflight -l kernel-config -r -F -d 'The configuration of that kernel'
+complete -c bpfboot -n $preflight -l btf -r -F -d 'Its /sys/kernel/btf/vmlinux'
+complete -c bpfboot -n $preflight -l release -x -d 'Its version'
 complete -c bpfboot -n '__fish_seen_subcommand_from run' -x -a '(__fish_complete_subcommand)'
 complete -c bpfboot -n '__fish_seen_subcommand_from render' -a 'systemd docker compose kubernetes oci sysctl.d limits'
 set --local estimate '__fish_seen_subcommand_from estimate'

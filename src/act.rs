@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::{
-    error::Fault,
+    error::{Cause, Fault},
     facts::{CAP_NET_ADMIN, CAP_SYS_ADMIN, Facts},
     privilege,
     step::{Action, Must, Outcome, Step, Undo, Verdict},
@@ -14,7 +14,7 @@ use crate::{
 /// Looks at the kernel and says what a step would take; writes nothing.
 pub fn survey(step: &Step, facts: &Facts) -> Verdict {
     match look(step, facts) {
-        Verdict::Blocked(fault) if step.if_available && tune::is_absence(&fault) => {
+        Verdict::Blocked(fault) if step.if_available && (tune::is_absence(&fault) || lacks(&fault, facts)) => {
             Verdict::Skip { why: fault.to_string() }
         }
         Verdict::Blocked(fault) if step.must == Must::BestEffort => Verdict::Skip { why: going_on(&fault) },
@@ -22,7 +22,15 @@ pub fn survey(step: &Step, facts: &Facts) -> Verdict {
     }
 }
 
+/// Whether a kernel that does not run lacks something.
+fn lacks(fault: &Fault, facts: &Facts) -> bool {
+    facts.target().is_some() && fault.cause == Cause::Kernel
+}
+
 fn look(step: &Step, facts: &Facts) -> Verdict {
+    if let Some(target) = facts.target() {
+        return tune::foresee::survey(&step.action, facts, target);
+    }
     match &step.action {
         Action::Mount(wish) => mount::survey(wish, facts),
         Action::Sysctl { key, goal, allow_insecure, irreversible, partner } => {

@@ -1,8 +1,16 @@
 //! A read-only look at this kernel and at our place in it, taken once before the plan. Writes nothing.
 
-use std::{fs, os::unix::fs::MetadataExt, path::Path, sync::OnceLock};
+use std::{
+    fs,
+    os::unix::fs::MetadataExt,
+    path::Path,
+    sync::{Arc, OnceLock},
+};
 
-use crate::sys::{file, process};
+use crate::{
+    sys::{file, process},
+    target::Target,
+};
 
 /// CAP_NET_ADMIN (include/uapi/linux/capability.h, as the next ones).
 pub const CAP_NET_ADMIN: u32 = 12;
@@ -43,6 +51,8 @@ pub struct Facts {
     pub initial_mntns: Option<bool>,
     /// Whether /sys/kernel/btf/vmlinux is there.
     pub btf: bool,
+    /// The kernel these facts are of, where it is not the running one.
+    target: Option<Arc<Target>>,
     /// Whether a seccomp filter of somebody else's lies over this process; false when /proc does not tell.
     pub seccomp: bool,
 }
@@ -85,8 +95,36 @@ impl Facts {
             initial_netns: initial_netns(),
             initial_mntns: same_ns_as_init("mnt").or_else(shares_mounts_with_init),
             btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
+            target: None,
             seccomp: field(&status, "Seccomp:", 0).is_some_and(|mode| mode != "0"),
         }
+    }
+
+    /// The facts of another kernel, with root at work on it: nothing of this machine.
+    pub fn of(target: Target) -> Self {
+        let forced = |level: &str| target.option(&format!("LOCK_DOWN_KERNEL_FORCE_{level}")).is_some();
+        let lockdown = match () {
+            () if forced("CONFIDENTIALITY") => Lockdown::Confidentiality,
+            () if forced("INTEGRITY") => Lockdown::Integrity,
+            () => Lockdown::None,
+        };
+        Self {
+            kernel: target.version,
+            release: target.release.clone(),
+            capabilities: u64::MAX,
+            lockdown,
+            initial_userns: true,
+            initial_netns: Some(true),
+            initial_mntns: Some(true),
+            btf: target.btf.is_some() || target.option("DEBUG_INFO_BTF").is_some(),
+            target: Some(Arc::new(target)),
+            seccomp: false,
+        }
+    }
+
+    /// The kernel these facts are of, where it is not the running one. Nothing may be looked at then.
+    pub fn target(&self) -> Option<&Target> {
+        if cfg!(feature = "workbench") { self.target.as_deref() } else { None }
     }
 
     /// Whether /proc was there to tell anything at all.

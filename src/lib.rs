@@ -16,6 +16,7 @@
 //! | `kernel_config`, `inflate` | what this kernel was built with |
 //! | `boot` | what this boot asks for: the kernel's command line, a credential |
 //! | `facts` | the machine, looked at once |
+//! | `target`, `requires` | another kernel than the running one, and what things take of a kernel |
 //! | `profiles` | sets of sysctls, each key with its reason |
 //! | `plan`, `step` | what to do, as data |
 //! | `act`, `tune` | how a tuning step is looked at, done and put back |
@@ -60,10 +61,12 @@ mod privilege;
 mod profiles;
 mod reason;
 mod report;
+mod requires;
 mod seen;
 mod step;
 mod sys;
 mod systemd;
+mod target;
 mod texts;
 mod trust;
 mod tune;

@@ -44,7 +44,8 @@ impl Needed {
         for object in &mut plan.bpf.objects {
             object.found.how = How::Load(String::new());
         }
-        let without = Facts { capabilities: 0, ..facts.clone() };
+        let mut without = facts.clone();
+        without.capabilities = 0;
         let mut needed = Self::default();
         needed.of_objects(&plan.bpf, facts);
         for (step, verdict) in plan.steps.iter().filter(|(step, _)| !given(&step.action)) {

@@ -42,7 +42,7 @@ impl Plan {
                 notes.push(format!("objects are left to the user namespace {}", delegate.display()));
             }
         }
-        steps.extend(sysctls(config));
+        steps.extend(sysctls(config, facts));
         steps.extend(knobs(config));
         steps.extend(limits(config));
         steps.extend(forgotten(&steps, taken, facts));
@@ -58,7 +58,9 @@ impl Plan {
             }
             steps.push((step, verdict));
         }
-        await_mounts(&mut steps, facts);
+        if facts.target().is_none() {
+            await_mounts(&mut steps, facts);
+        }
         notes.append(&mut bpf.notes);
         let blocked = bpf.blocked(facts);
         bpf.set_aside(facts);
@@ -146,14 +148,15 @@ const fn must(optional: bool) -> Must {
 }
 
 /// One wish a key, wherever it comes from: profiles first, `[sysctl]` over them, explicit keys over globs.
-fn sysctls(config: &Config) -> Vec<Step> {
+fn sysctls(config: &Config, facts: &Facts) -> Vec<Step> {
     let mut steps = Steps::default();
     for profile in &config.profiles {
         of_profile(*profile, &mut steps);
     }
     let explicit = |key: &SysctlKey| config.sysctls.iter().any(|wish| wish.key == *key);
     for wish in &config.sysctls {
-        for key in sysctl::expand(&wish.key) {
+        let keys = if facts.target().is_some() { vec![wish.key.clone()] } else { sysctl::expand(&wish.key) };
+        for key in keys {
             if !wish.key.is_glob() || !explicit(&key) {
                 steps.put(of_wish(wish, key));
             }

@@ -14,6 +14,8 @@ pub enum Text {
     Metrics,
     /// Which kernel brought what.
     Since,
+    /// What takes which options of a kernel.
+    Requires,
     /// `render`.
     Systemd,
     /// `render`.
@@ -50,6 +52,7 @@ mod tests {
             (Text::Knowledge, include_str!("knowledge.txt")),
             (Text::Metrics, include_str!("report/metrics.txt")),
             (Text::Since, include_str!("bpf/since.txt")),
+            (Text::Requires, include_str!("requires.txt")),
             (Text::Systemd, include_str!("render/systemd")),
             (Text::Docker, include_str!("render/docker")),
             (Text::Compose, include_str!("render/compose")),

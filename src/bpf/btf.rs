@@ -150,6 +150,14 @@ impl<'a> Types<'a> {
         Some((self.name(at)?.into_owned(), global))
     }
 
+    /// Where the variables and functions of a data section stand.
+    fn places_of(&self, name: &str) -> Vec<usize> {
+        let is_it = |at: &&usize| self.kind(**at) == Some(kind::DATASEC) && self.name(**at).as_deref() == Some(name);
+        let Some(section) = self.places.iter().skip(1).find(is_it) else { return Vec::new() };
+        let place = |index| self.places.get(self.word(section + 12 + 12 * index)? as usize).copied();
+        (0..self.count(*section).unwrap_or(0)).filter_map(place).collect()
+    }
+
     /// Where a data section stands, and its variables.
     pub fn section(&self, name: &str) -> Option<(usize, Vec<Entry<'a>>)> {
         let is_it = |at: &&usize| self.kind(**at) == Some(kind::DATASEC) && self.name(**at).as_deref() == Some(name);
@@ -161,6 +169,16 @@ impl<'a> Types<'a> {
         };
         Some((section, (0..self.count(section)?).map(entry).collect::<Option<_>>()?))
     }
+}
+
+/// Whether an object asks for an address of the kernel without saying of what type: `extern const void NAME __ksym`.
+pub fn untyped_symbols(elf: &[u8]) -> bool {
+    let types = super::elf::section(elf, b".BTF").and_then(Types::read);
+    types.is_some_and(|types| {
+        let untyped = |var: usize| types.kind(var) == Some(kind::VAR) && types.follow(var + 8) == Some(0);
+        let vars = types.places_of(".ksyms");
+        vars.into_iter().any(untyped)
+    })
 }
 
 /// Where the strings begin, which must end the section: only then can they grow.

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     config::{Config, PinName},
     error::{Cause, Fault},
+    facts::Facts,
 };
 
 /// How many of the largest maps a fault names.
@@ -48,9 +49,14 @@ impl fmt::Display for Size {
 }
 
 /// Makes maps smaller that may be, and takes out the objects whose maps do not fit; gives those, and what to note.
-pub fn keep(jobs: &mut Vec<Job>, config: &Config) -> (Vec<Broken>, Vec<String>) {
+pub fn keep(jobs: &mut Vec<Job>, config: &Config, facts: &Facts) -> (Vec<Broken>, Vec<String>) {
     if config.bpf.memory_budget.is_none() && config.objects.values().all(|wish| wish.memory_budget.is_none()) {
         return (Vec::new(), Vec::new());
+    }
+    if facts.target().is_some() {
+        let note =
+            "memory-budget is not looked at here, for it hangs on the CPUs of the machine: bpfboot estimate --kernel";
+        return (Vec::new(), vec![note.to_owned()]);
     }
     let settled = settle(jobs, config, &sized::running(true));
     for map in settled.maps.iter().filter(|map| map.layout.max_entries != map.asked) {

@@ -67,11 +67,7 @@ pub fn of_relocation(error: &(dyn Error + 'static)) -> Fault {
             .mend("CO-RE needs a kernel with CONFIG_DEBUG_INFO_BTF, or btf = \"FILE\" with this kernel's BTF");
     }
     if let Some(KsymsError::KallsymsAccessError(_)) = error.downcast_ref() {
-        return Fault::new(
-            Cause::Object,
-            "it asks for the address of a kernel symbol without its type, and the loader may not read /proc/kallsyms",
-        )
-        .mend("declare the symbol with its type, which BTF resolves: extern const struct NAME symbol __ksym");
+        return untyped_symbol();
     }
     if error.is::<KsymsError>() {
         return fault.mend("the object asks for a symbol that this kernel does not have, or keeps in a module: grep -w NAME /proc/kallsyms");
@@ -86,6 +82,15 @@ pub fn of_relocation(error: &(dyn Error + 'static)) -> Fault {
         });
     }
     fault.because(Cause::Object).about("not a usable BPF object").mend("rebuild it with clang -target bpf or aya-ebpf")
+}
+
+/// A symbol of the kernel that only /proc/kallsyms could resolve.
+pub fn untyped_symbol() -> Fault {
+    Fault::new(
+        Cause::Object,
+        "it asks for the address of a kernel symbol without its type, and the loader may not read /proc/kallsyms",
+    )
+    .mend("declare the symbol with its type, which BTF resolves: extern const struct NAME symbol __ksym")
 }
 
 /// BTF of the kernel or of the object that cannot be had.
@@ -155,14 +160,21 @@ fn of_verdict(verdict: &Verdict<'_>, kind: Kind) -> Fault {
 
 /// What the verifier stumbled over where aya, as libbpf does, left a call that cannot be in place of what it did not find.
 fn missing(words: &str) -> Option<(Reason, &'static str)> {
-    const NO_CORE_MATCH: u32 = 0x0bad_2310;
+    let number = words.strip_prefix("invalid func unknown#")?.parse().ok()?;
+    let reason = if number == NO_CORE_MATCH { Reason::CoRe } else { Reason::Kfunc };
+    Some((reason, missing_call(number)?))
+}
+
+const NO_CORE_MATCH: u32 = 0x0bad_2310;
+
+/// The same by the number of the helper that stands there.
+pub fn missing_call(number: u32) -> Option<&'static str> {
     const NO_KFUNC: u32 = 2_002_000_000;
-    match words.strip_prefix("invalid func unknown#")?.parse().ok()? {
-        NO_CORE_MATCH => Some((
-            Reason::CoRe,
+    match number {
+        NO_CORE_MATCH => Some(
             "it reads a kernel type, field or enum value that this kernel does not have (a CO-RE relocation without a match)",
-        )),
-        NO_KFUNC.. => Some((Reason::Kfunc, "it calls a kernel function that this kernel does not have (a weak kfunc)")),
+        ),
+        NO_KFUNC.. => Some("it calls a kernel function that this kernel does not have (a weak kfunc)"),
         _ => None,
     }
 }

@@ -51,7 +51,7 @@ fn kernel() -> &'static KernelBtf<'static> {
 /// All that the child does with it before it asks the kernel for anything.
 pub fn child(job: &Job) -> Result<(), Fault> {
     let mut object = open::read(job)?;
-    open::type_info(&mut object)?;
+    open::type_info(&mut object, KernelVersion::running())?;
     open::relocate_types(job, &mut object, kernel())?;
     let maps: Vec<_> = std::mem::take(&mut object.maps).into_iter().collect();
     for (name, map) in &maps {
@@ -59,7 +59,8 @@ pub fn child(job: &Job) -> Result<(), Fault> {
         let wanted = Layout::wanted(map, &wish, MACHINE);
         let _ = fate(wanted, Layout::of(map), OnMismatch::Keep, name);
     }
-    open::relocate(&mut object, maps.iter().zip(100..).map(|((name, map), fd)| (name.as_str(), fd, map)))?;
+    let places = maps.iter().zip(100..).map(|((name, map), fd)| (name.as_str(), fd, map));
+    open::relocate(&mut object, places, KernelVersion::running())?;
     for program in &job.programs {
         let _ = load::look_up(&object, program);
     }

@@ -11,6 +11,7 @@ use super::{
     choice::{self, Refused, programs},
     elf::{self, Shape},
     entries::sized,
+    foresee::Outlook,
     kconfig,
     kind::Kind,
     source::{self, Bytes, Vouched, hex},
@@ -20,6 +21,7 @@ use crate::{
     config::{AttachWish, IfName, MapWish, ObjectWish, OnMismatch, PinName, Table, XdpMode},
     error::{Cause, Fault},
     sys::cpu,
+    target::Target,
 };
 
 /// Maps of an object, with their settings.
@@ -56,6 +58,8 @@ pub struct Job {
     pub xdp: Vec<XdpJob>,
     /// What this kernel is known not to take, without a try, and has an alternative. It is not among `programs`.
     pub refused: Vec<Refused>,
+    /// What is foreseen for it on a kernel that does not run.
+    pub outlook: Option<Outlook>,
 }
 
 /// One program to load.
@@ -91,6 +95,13 @@ impl ProgramJob {
             AttachWish::PerfEvent { .. } => cpu::online().iter().map(|cpu| format!("{name}@cpu{cpu}")).collect(),
             _ => vec![name],
         }
+    }
+}
+
+impl ProgramJob {
+    /// The tracing attachments, `program@place` each.
+    pub fn places(&self) -> impl Iterator<Item = String> {
+        self.attach.iter().map(|wish| format!("{}@{}", self.name, target(wish)))
     }
 }
 
@@ -156,13 +167,26 @@ impl Job {
     /// # Errors
     /// A [`Cause::Object`] fault: see [`elf::look`]; or the configuration names a program, map or global that the file
     /// does not hold, or a value that does not fit.
-    pub fn new(wish: &ObjectWish, mut bytes: Bytes, btf: Option<Vouched>) -> Result<Self, Fault> {
+    pub fn new(wish: &ObjectWish, bytes: Bytes, btf: Option<Vouched>) -> Result<Self, Fault> {
+        Self::on(None, wish, bytes, btf)
+    }
+
+    /// The same for another kernel.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn on(
+        target: Option<&Target>,
+        wish: &ObjectWish,
+        mut bytes: Bytes,
+        btf: Option<Vouched>,
+    ) -> Result<Self, Fault> {
         bytes.are(wish.sha256.as_ref())?;
         elf::check(&bytes.elf)?;
         let mut values;
         (bytes.elf, values) = values::take(bytes.elf)?;
         source::declare(&wish.source, &mut values.programs);
-        bytes.elf = kconfig::define(bytes.elf, &|name| wish.globals.contains_key(name))?;
+        bytes.elf = kconfig::define(bytes.elf, &|name| wish.globals.contains_key(name), target)?;
         let shape = elf::look(&bytes.elf)?;
         let maps = maps(wish, &shape, values.programs)?;
         let is_whole = wish.programs.is_none() && wish.alternatives.is_empty();
@@ -183,6 +207,7 @@ impl Job {
             programs,
             xdp,
             refused: Vec::new(),
+            outlook: None,
             bytes,
         };
         job.spec = job.hash();

@@ -20,6 +20,7 @@ use crate::{
     error::{Cause, Fault},
     kernel_config,
     sys::file,
+    target::Target,
 };
 
 /// The section that the constants move to.
@@ -29,18 +30,19 @@ const CONSTANTS_MAX: usize = 1024;
 /// The widest constant: a text of the kernel's configuration.
 const WIDE_MAX: u32 = 4096;
 
-/// Defines the constants of an object that has some; `given` says which of them the configuration sets.
+/// Defines the constants of an object that has some, as the running kernel or `target` has them; `given` says which of
+/// them the configuration sets.
 ///
 /// # Errors
 /// A [`Cause::Object`] fault: the file is damaged. [`Cause::Kernel`]: a constant is unknown and must be known.
-pub fn define(bytes: Vec<u8>, given: &dyn Fn(&str) -> bool) -> Result<Vec<u8>, Fault> {
-    match definitions(&bytes, given)? {
+pub fn define(bytes: Vec<u8>, given: &dyn Fn(&str) -> bool, target: Option<&Target>) -> Result<Vec<u8>, Fault> {
+    match definitions(&bytes, given, target)? {
         Some(new) => Ok(new),
         None => Ok(bytes),
     }
 }
 
-fn definitions(bytes: &[u8], given: &dyn Fn(&str) -> bool) -> Result<Option<Vec<u8>>, Fault> {
+fn definitions(bytes: &[u8], given: &dyn Fn(&str) -> bool, target: Option<&Target>) -> Result<Option<Vec<u8>>, Fault> {
     let (header, endian) = header(bytes)?;
     let sections = header.sections(endian, bytes).map_err(damaged)?;
     let symbols = sections.symbols(endian, bytes, elf::SHT_SYMTAB).map_err(damaged)?;
@@ -64,7 +66,7 @@ fn definitions(bytes: &[u8], given: &dyn Fn(&str) -> bool) -> Result<Option<Vec<
         return Err(damaged(format_args!("it asks for more than {CONSTANTS_MAX} of the kernel's constants")));
     }
 
-    let kernel = Kernel::default();
+    let kernel = Kernel::of(target);
     let mut file = File { bytes: Cow::Borrowed(bytes) };
     let (symbols_at, _) = section_range(sections.section(symbols.section()).map_err(damaged)?, endian);
     let table = header.e_shoff.get(endian) as usize;
@@ -81,6 +83,7 @@ fn definitions(bytes: &[u8], given: &dyn Fn(&str) -> bool) -> Result<Option<Vec<
             values.extend(match kernel.value(name, wide as usize) {
                 Some(value) => value.map_err(|what| Fault::new(Cause::Kernel, format!("{name}: {what}")))?,
                 None if *weak || given(name) => Vec::new(),
+                None if target.is_some() => return Err(unset(name)),
                 None => return Err(unknown(name)),
             });
             let symbol = symbols_at + index * size_of::<Sym64<Endianness>>();
@@ -105,6 +108,11 @@ fn definitions(bytes: &[u8], given: &dyn Fn(&str) -> bool) -> Result<Option<Vec<
     file.replace(table + names_index * entry, &names)?;
     file.add_section(table, usize::from(count), name, &values)?;
     Ok(Some(file.bytes.into_owned()))
+}
+
+fn unset(name: &str) -> Fault {
+    Fault::new(Cause::Kernel, format!("it asks for {name}, which that kernel's configuration does not set"))
+        .mend(format!("globals.{name} = VALUE"))
 }
 
 fn unknown(name: &str) -> Fault {
@@ -154,6 +162,16 @@ struct Kernel {
 }
 
 impl Kernel {
+    /// The running one, or what is known of another.
+    fn of(target: Option<&Target>) -> Self {
+        let kernel = Self::default();
+        if let Some(target) = target {
+            let _ = kernel.release.set(target.release.clone());
+            let _ = kernel.config.set(Some(target.config().to_owned()));
+        }
+        kernel
+    }
+
     /// A constant's value, as wide as its place.
     fn value(&self, name: &str, size: usize) -> Option<Result<Vec<u8>, String>> {
         let release = self.release.get_or_init(release);

@@ -216,7 +216,7 @@ fn kprobe(tail: &str) -> Option<AttachWish> {
 
 /// The function behind a system call: since 4.17 every architecture's wrapper has its own prefix
 /// (arch/x86/include/asm/syscall_wrapper.h), which is why `kprobe/sys_read` no longer exists.
-fn syscall_symbol(call: &str) -> String {
+pub fn syscall_symbol(call: &str) -> String {
     let prefix = match std::env::consts::ARCH {
         "x86_64" => "__x64_",
         "aarch64" => "__arm64_",

@@ -255,7 +255,7 @@ pub(super) fn kernel_type(section: &ProgramSection, written: &str) -> (P, u32, u
 
 /// The name and kind under which the kernel's BTF knows the target of a program that is loaded against it
 /// (libbpf_find_attach_btf_id() in tools/lib/bpf/libbpf.c).
-fn btf_name(section: &ProgramSection, target: &str) -> Option<(String, BtfKind)> {
+pub(super) fn btf_name(section: &ProgramSection, target: &str) -> Option<(String, BtfKind)> {
     use ProgramSection as S;
     match section {
         S::BtfTracePoint => Some((format!("btf_trace_{target}"), BtfKind::Typedef)),
@@ -266,6 +266,10 @@ fn btf_name(section: &ProgramSection, target: &str) -> Option<(String, BtfKind)>
     }
 }
 
-fn btf_id(btf: &Btf, name: &str, kind: BtfKind, job: &ProgramJob) -> Result<u32, Fault> {
+/// The id of that type.
+///
+/// # Errors
+/// What [`of_no_target`] says.
+pub(super) fn btf_id(btf: &Btf, name: &str, kind: BtfKind, job: &ProgramJob) -> Result<u32, Fault> {
     btf.id_by_type_name_kind(name, kind).map_err(|_| of_no_target(name, job.kind, &job.load_target))
 }

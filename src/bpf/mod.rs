@@ -5,6 +5,7 @@
 //! bytes     shape  wish+shape  what is there                builds the next generation in `stage`     the flip
 //! ```
 
+mod against;
 mod around;
 mod attach;
 mod btf;
@@ -22,6 +23,7 @@ mod estimate;
 mod fault;
 mod fill;
 mod finish;
+mod foresee;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod generation;
@@ -60,6 +62,7 @@ pub use budget::{Settled, Size, estimate};
 pub use commit::{Committed, commit, retire};
 #[cfg(feature = "workbench")]
 pub use estimate::Kernel as Estimated;
+pub use foresee::Prospect;
 pub use generation::open_live;
 #[cfg(feature = "workbench")]
 pub use inspect::{Inspection, Program, STACK_MAX, Warning, few, inspect};

@@ -15,6 +15,7 @@ use aya_obj::{
 use object::Endianness;
 
 use super::{
+    against::{needs_types, relocate_against, resolve},
     fault::{of_btf, of_parse, of_relocation},
     job::Job,
     kind::Kind,
@@ -73,7 +74,8 @@ impl KernelBtf<'_> {
 /// What [`of_parse`] and [`of_relocation`] say.
 pub fn open(job: &Job, kernel_btf: &KernelBtf<'_>) -> Result<Opened, Fault> {
     let mut object = read(job)?;
-    let btf = type_info(&mut object)?.and_then(|btf| load_btf(&btf, kernel_btf.outside.token()).ok());
+    let btf = type_info(&mut object, KernelVersion::running())?
+        .and_then(|btf| load_btf(&btf, kernel_btf.outside.token()).ok());
     relocate_types(job, &mut object, kernel_btf)?;
     let mut defined: Vec<_> = mem::take(&mut object.maps).into_iter().collect();
     defined.sort_by(|(a, one), (b, other)| (turn(one), a).cmp(&(turn(other), b)));
@@ -88,7 +90,11 @@ impl Opened {
     pub fn take_maps(&mut self, job: &Job, made: Vec<OpenedMap>) -> Result<(), Fault> {
         fill_maps_of_maps(job, &made)?;
         let pairs = self.defined.iter().zip(&made);
-        relocate(&mut self.object, pairs.map(|((name, map), made)| (name.as_str(), made.fd.as_raw_fd(), map)))?;
+        relocate(
+            &mut self.object,
+            pairs.map(|((name, map), made)| (name.as_str(), made.fd.as_raw_fd(), map)),
+            KernelVersion::running(),
+        )?;
         self.maps = made;
         self.maps.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(())
@@ -119,23 +125,23 @@ pub(super) fn read(job: &Job) -> Result<Object, Fault> {
 pub(super) fn relocate<'a>(
     object: &mut Object,
     places: impl Iterator<Item = (&'a str, RawFd, &'a aya_obj::Map)>,
+    kernel: KernelVersion,
 ) -> Result<(), Fault> {
     let text: HashSet<usize> = object.functions.keys().map(|(section, _)| *section).collect();
     object.relocate_maps(places, &text).map_err(|error| of_relocation(&error))?;
     object.relocate_externs().map_err(|error| of_relocation(&error))?;
     object.relocate_calls(&text).map_err(|error| of_relocation(&error))?;
     // bpf_probe_read_kernel() is of 5.5 (6ae08ae3dea2); before, there was one helper for both address spaces.
-    object.sanitize_functions(|| KernelVersion::running() >= (KernelVersion { major: 5, minor: 5 }));
+    object.sanitize_functions(|| kernel >= (KernelVersion { major: 5, minor: 5 }));
     Ok(())
 }
 
-/// The object's BTF, without the kinds this kernel is too old for. Where the kernel refuses it all the same, the programs
+/// The object's BTF, without the kinds that `kernel` is too old for. Where the kernel refuses it all the same, the programs
 /// load without it: it only names their functions and lines.
 ///
 /// # Errors
 /// What [`of_btf`] says.
-pub(super) fn type_info(object: &mut Object) -> Result<Option<Vec<u8>>, Fault> {
-    let kernel = KernelVersion::running();
+pub(super) fn type_info(object: &mut Object, kernel: KernelVersion) -> Result<Option<Vec<u8>>, Fault> {
     let since = |major, minor| kernel >= KernelVersion { major, minor };
     let supported = |feature| match feature {
         BtfFeature::Func => since(5, 0),
@@ -153,25 +159,15 @@ pub(super) fn type_info(object: &mut Object) -> Result<Option<Vec<u8>>, Fault> {
 
 /// CO-RE: accesses to kernel types and symbols become those of the target kernel.
 pub(super) fn relocate_types(job: &Job, object: &mut Object, kernel_btf: &KernelBtf<'_>) -> Result<(), Fault> {
-    if !object.has_btf_relocations() && !object.has_typed_ksyms() {
-        return object.resolve_externs(None).map_err(|error| of_relocation(&error));
+    if !needs_types(object) {
+        return resolve(object, None);
     }
     let own = job.btf.as_ref().map(|btf| read_btf(&btf.path, kernel_btf.outside)).transpose()?;
     let target = match &own {
         Some(btf) => Ok(btf),
         None => kernel_btf.get(),
     };
-    match target {
-        Ok(btf) => {
-            object.relocate_btf(btf).map_err(|error| of_relocation(&error))?;
-            object.resolve_externs(Some(btf)).map_err(|error| of_relocation(&error))
-        }
-        // Weak symbols may stay unresolved; nothing else may.
-        Err(_) if !object.has_btf_relocations() && !object.has_strong_typed_ksyms() => {
-            object.resolve_externs(None).map_err(|error| of_relocation(&error))
-        }
-        Err(fault) => Err(fault),
-    }
+    relocate_against(object, target)
 }
 
 fn read_btf(path: &Path, outside: &Outside) -> Result<Btf, Fault> {

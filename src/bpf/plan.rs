@@ -8,12 +8,12 @@ use super::{
     budget,
     choice::Refused,
     delegate::{self, Delegation},
+    foresee::{Kernel, Prospect},
     generation::exists,
     job::{Job, ProgramJob, XdpJob},
     kind::{self, Kind},
     proof::{self, Found, How, XdpHow},
-    record::Record,
-    source,
+    record, source,
     store::Store,
 };
 use crate::{
@@ -108,13 +108,18 @@ impl BpfPlan {
     pub fn new(config: &Config, facts: &Facts, allow_untrusted: bool) -> Self {
         let store = Store::new(&config.bpf.root);
         let (mut jobs, mut broken) = (Vec::new(), Vec::new());
+        let kernel = facts.target().map(Kernel::new);
         for wish in config.objects.values() {
             let read = source::read(&wish.source, allow_untrusted).and_then(|bytes| {
                 let btf = wish.btf.as_deref().map(|path| source::open_btf(path, allow_untrusted)).transpose()?;
                 Ok((bytes, btf))
             });
             let unread = read.is_err();
-            match read.and_then(|(bytes, btf)| Job::new(wish, bytes, btf)) {
+            let job = read.and_then(|(bytes, btf)| match facts.target() {
+                None => Job::new(wish, bytes, btf),
+                target => Job::on(target, wish, bytes, btf),
+            });
+            match job {
                 Ok(job) => jobs.push(job),
                 Err(fault) => broken.push(Broken {
                     name: wish.name.clone(),
@@ -124,25 +129,27 @@ impl BpfPlan {
                 }),
             }
         }
-        let (over, notes) = budget::keep(&mut jobs, config);
+        let (over, notes) = budget::keep(&mut jobs, config, facts);
         broken.extend(over);
         let look = |mut job: Job| {
             refuse_known(&mut job, facts);
+            // The feature is asked for here as well, or the small build carries all that foresees.
+            if cfg!(feature = "workbench")
+                && let Some(kernel) = &kernel
+            {
+                job.outlook = Some(kernel.foresee(&job));
+                refuse_known(&mut job, facts);
+                return ObjectPlan { found: proof::unseen(&job), job };
+            }
             ObjectPlan { found: proof::look(&store, &job), job }
         };
         let objects: Vec<_> = jobs.into_iter().map(look).collect();
-        let live = store.live();
-        let (mut present, unread) = match live.objects() {
-            Ok(objects) => (objects, None),
-            Err(fault) => (Vec::new(), Some(fault)),
-        };
-        // A record that cannot be read is one all the same.
-        present.retain(|name| !matches!(Record::read(&live.object(name)), Ok(None)));
+        let (present, unread) = if kernel.is_some() { (Vec::new(), None) } else { record::live(&store) };
         let (carry, retire) = present
             .into_iter()
             .filter(|name| !objects.iter().any(|object: &ObjectPlan| object.job.name == *name))
             .partition(|name| broken.iter().any(|object: &Broken| object.name == *name));
-        let around = match store.exists().is_ok_and(|there| there) && store.trusted().is_ok() {
+        let around = match kernel.is_none() && store.exists().is_ok_and(|there| there) && store.trusted().is_ok() {
             true => Around::look(&store, |name| config.objects.contains_key(name)),
             false => Around::default(),
         };
@@ -157,11 +164,12 @@ impl BpfPlan {
             let mut needed = object.wanted().filter(|program| !program.optional);
             object.job.optional
                 && matches!(object.found.how, How::Load(_))
-                && needed.any(|program| impossible(program, &object.job, facts).is_some())
+                && (object.job.outlook.as_ref().is_some_and(|outlook| outlook.object.is_some())
+                    || needed.any(|program| impossible(program, &object.job, facts).is_some()))
         };
         let (aside, rest) = std::mem::take(&mut self.objects).into_iter().partition(in_vain);
         self.objects = rest;
-        let live = aside.into_iter().map(|object| object.job.name);
+        let live = aside.into_iter().map(|object| object.job.name).filter(|_| facts.target().is_none());
         self.carry.extend(live.filter(|name| exists(&self.store.live().object(name)) != Ok(false)));
     }
 
@@ -267,17 +275,23 @@ impl BpfPlan {
                 fault: object.fault.clone(),
             })
             .collect();
-        let pins = match self.store.exists() {
+        let pins = || match self.store.exists() {
             Ok(true) => self.store.trusted().err().or(self.unread.clone()),
             Ok(false) => None,
             Err(fault) => Some(fault),
         };
-        if let Some(fault) = pins.filter(|_| !self.objects.is_empty()) {
+        if !self.objects.is_empty()
+            && facts.target().is_none()
+            && let Some(fault) = pins()
+        {
             let optional = self.objects.iter().all(|object| object.job.optional);
             blocked.push(Blocked { id: format!("pins {}", self.store.root().display()), optional, fault });
         }
         for object in self.loads() {
             let job = &object.job;
+            if let Some(fault) = job.outlook.as_ref().and_then(|outlook| outlook.object.clone()) {
+                blocked.push(Blocked { id: format!("object {}", job.name), optional: job.optional, fault });
+            }
             for program in object.wanted() {
                 if let Some(fault) = impossible(program, job, facts) {
                     let instead = program.note(&job.refused, String::new());
@@ -304,7 +318,7 @@ impl BpfPlan {
     }
 
     fn unprivileged(&self, facts: &Facts) -> Option<Blocked> {
-        let object = self.loads().next()?;
+        let object = self.loads().next().filter(|_| facts.target().is_none())?;
         let needs = self.needs(facts);
         let fault = match privilege::suffices(needs) {
             // What is missing is asked for by a patched kernel alone.
@@ -376,10 +390,16 @@ fn impossible(program: &ProgramJob, job: &Job, facts: &Facts) -> Option<Fault> {
     }
     if kind.needs_kernel_btf() && !facts.btf {
         return refuse(
-            format!("a {word} program needs this kernel's BTF, and there is no /sys/kernel/btf/vmlinux"),
+            match facts.target() {
+                None => format!("a {word} program needs this kernel's BTF, and there is no /sys/kernel/btf/vmlinux"),
+                Some(_) => format!("a {word} program needs the kernel's BTF, and CONFIG_DEBUG_INFO_BTF is not set"),
+            },
             "a kernel with CONFIG_DEBUG_INFO_BTF=y, or optional = true",
         )
         .map(|fault| fault.by(Reason::NoBtf));
     }
-    None
+    match job.outlook.as_ref()?.of(&program.name)? {
+        Prospect::Fails(fault) => Some(fault.clone()),
+        Prospect::Loads(_) | Prospect::Unknown(_) => None,
+    }
 }

@@ -101,6 +101,12 @@ pub fn look(store: &Store, job: &Job) -> Found {
     Found { how, degraded, links }
 }
 
+/// What a look comes to where nothing can be looked at: all is to be done.
+pub fn unseen(job: &Job) -> Found {
+    let plan = |xdp: &XdpJob| XdpPlan { job: xdp.clone(), adopted: false, how: XdpHow::Attach };
+    Found { how: How::Load(String::new()), degraded: false, links: job.xdp.iter().map(plan).collect() }
+}
+
 /// Why the pins are not what the plan wants; `None` when they are. `lenient` lets optional parts be missing.
 fn disproved(live: &Generation, job: &Job, record: &Record, lenient: bool) -> Option<String> {
     if record.spec != job.spec {

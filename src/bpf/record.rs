@@ -9,6 +9,7 @@ use std::{fs, os::unix::fs::symlink, path::Path};
 use super::{
     choice::Refused,
     generation::{Shelf, entries, exists, remove, remove_dir, unseen},
+    store::Store,
 };
 use crate::{
     config::PinName,
@@ -180,6 +181,18 @@ impl Record {
         }
         Some(record)
     }
+}
+
+/// The objects that are live, or why they are not known.
+pub fn live(store: &Store) -> (Vec<PinName>, Option<Fault>) {
+    let live = store.live();
+    let (mut present, unread) = match live.objects() {
+        Ok(objects) => (objects, None),
+        Err(fault) => (Vec::new(), Some(fault)),
+    };
+    // A record that cannot be read is one all the same.
+    present.retain(|name| !matches!(Record::read(&live.object(name)), Ok(None)));
+    (present, unread)
 }
 
 #[cfg(test)]

@@ -5,8 +5,6 @@
 
 mod step;
 
-use std::collections::HashMap;
-
 use aya_obj::generated::bpf_insn;
 use step::{Next, State, next};
 
@@ -72,31 +70,30 @@ impl Walk {
     /// Walks a program that is linked with the functions it calls, from its first instruction.
     pub fn of(code: &[bpf_insn], constants: &Constants<'_>) -> Self {
         let mut walk = Self { reached: vec![false; code.len()], ..Self::default() };
-        let mut joins = vec![false; code.len()];
+        // What is known where ways meet, and which instructions those are.
+        let (mut known, mut joins) = (Vec::new(), vec![None; code.len()]);
         for (at, insn) in code.iter().enumerate() {
             for target in [step::target(at, insn), function(at, insn)].into_iter().flatten() {
-                joins.get_mut(target).into_iter().for_each(|join| *join = true);
+                if let Some(join @ None) = joins.get_mut(target) {
+                    *join = Some(known.len());
+                    known.push(None);
+                }
             }
         }
-        // What is known where ways meet.
-        let mut known: HashMap<usize, State> = HashMap::new();
         let mut ways = vec![(0, State::default())];
         while let Some((mut at, mut state)) = ways.pop() {
             while let Some(insn) = code.get(at) {
-                if joins.get(at) == Some(&true) {
-                    if let Some(before) = known.get(&at) {
-                        state = before.meet(&state);
+                let join = joins.get(at).copied().flatten();
+                if let Some(place) = join.and_then(|join| known.get_mut(join)) {
+                    if let Some(before) = &*place {
+                        state = State::meet(before, &state);
                         if state == *before {
                             break;
                         }
                     }
-                    known.insert(at, state.clone());
+                    *place = Some(state.clone());
                 }
-                if let Some(reached) = walk.reached.get_mut(at)
-                    && !std::mem::replace(reached, true)
-                {
-                    walk.note(at, insn);
-                }
+                walk.reached.get_mut(at).into_iter().for_each(|reached| *reached = true);
                 if let Some(function) = function(at, insn) {
                     ways.push((function, State::default()));
                 }
@@ -110,7 +107,11 @@ impl Walk {
                 }
             }
         }
-        walk.uses.sort_by_key(|(at, _)| *at);
+        for (at, insn) in code.iter().enumerate() {
+            if walk.reached.get(at) == Some(&true) {
+                walk.note(at, insn);
+            }
+        }
         walk.sum_up(code.len());
         walk
     }

@@ -112,6 +112,15 @@ pub enum Command {
         /// Ask the verifier, too.
         load: bool,
     },
+    /// Judge the configuration for another kernel.
+    Preflight {
+        /// That kernel's configuration.
+        kernel_config: PathBuf,
+        /// Its BTF.
+        btf: Option<PathBuf>,
+        /// Its release, where the configuration does not tell.
+        release: Option<String>,
+    },
     /// List the profiles, or the keys of one.
     Profiles {
         /// The one.

@@ -88,6 +88,9 @@ struct Words {
     kinds: Vec<Kind>,
     show: Show,
     svg: Option<PathBuf>,
+    kernel_config: Option<PathBuf>,
+    btf: Option<PathBuf>,
+    release: Option<String>,
     help: bool,
     version: bool,
 }
@@ -143,6 +146,9 @@ fn read(mut parser: Parser, words: &mut Words, options: &mut Options) -> Result<
             "watch" => words.show.watch = Some(typed::<Wait>(parser.value()?, "--watch")?.0),
             "prometheus" => words.show.prometheus = Some(parser.value()?.into()),
             "svg" => words.svg = Some(parser.value()?.into()),
+            "kernel-config" => words.kernel_config = Some(parser.value()?.into()),
+            "btf" => words.btf = Some(parser.value()?.into()),
+            "release" => words.release = Some(typed(parser.value()?, "--release")?),
             "wait" => words.wait = Some(typed::<Wait>(parser.value()?, "--wait")?.0),
             _ => {}
         }
@@ -218,6 +224,14 @@ impl Words {
                 let missing = || Usage::new("inspect needs an object, as in: bpfboot inspect builtin:edge");
                 let source = source(self.operand.ok_or_else(missing)?);
                 Command::Inspect { source, load: self.seen.contains(&"load") }
+            }
+            Verb::Preflight => {
+                let missing = "preflight needs --kernel-config FILE, such as /boot/config-RELEASE";
+                Command::Preflight {
+                    kernel_config: self.kernel_config.ok_or_else(|| Usage::new(missing))?,
+                    btf: self.btf,
+                    release: self.release,
+                }
             }
             Verb::Profiles => {
                 Command::Profiles { name: self.operand.map(|name| typed(name, "the profile")).transpose()? }

@@ -68,6 +68,10 @@ fn every_verb_is_understood() {
             "render -q oci -- agent -q",
             Command::Render { format: Format::Oci, command: vec!["agent".into(), "-q".into()] },
         ),
+        (
+            "preflight --kernel-config a --btf=b --release 6.1",
+            Command::Preflight { kernel_config: "a".into(), btf: Some("b".into()), release: Some("6.1".into()) },
+        ),
         ("estimate", Command::Estimate { what: None, cpus: None, kernel: None }),
         (
             "estimate --cpus 8 builtin:edge --kernel=6.12.3-arch1",
@@ -139,6 +143,7 @@ fn bad_usage_names_the_argument() {
         ("apply eth0", "'eth0' is one word too many for apply"),
         ("attach", "attach needs an interface"),
         ("render", "render: '' is not one of systemd, docker, compose, kubernetes, oci, sysctl.d, limits"),
+        ("preflight", "preflight needs --kernel-config FILE"),
         ("run", "run needs a command, as in: bpfboot run -- agent"),
         ("run --dry-run -- x", "'--dry-run' is not one of run"),
         ("attach eth0 eth1", "'eth1' is one word too many"),

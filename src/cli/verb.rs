@@ -20,12 +20,13 @@ pub(super) enum Verb {
     Render,
     Estimate,
     Inspect,
+    Preflight,
     Profiles,
     Help,
 }
 
 impl Verb {
-    pub(super) const ALL: [Self; 17] = [
+    pub(super) const ALL: [Self; 18] = [
         Self::Apply,
         Self::Check,
         Self::Status,
@@ -41,6 +42,7 @@ impl Verb {
         Self::Render,
         Self::Estimate,
         Self::Inspect,
+        Self::Preflight,
         Self::Profiles,
         Self::Help,
     ];
@@ -62,6 +64,7 @@ impl Verb {
             Self::Render => "render",
             Self::Estimate => "estimate",
             Self::Inspect => "inspect",
+            Self::Preflight => "preflight",
             Self::Profiles => "profiles",
             Self::Help => "help",
         }
@@ -80,6 +83,7 @@ impl Verb {
             Self::Inspect => "load",
             Self::Diagnose | Self::Explain => "",
             Self::Report => "svg",
+            Self::Preflight => "kernel-config, btf, release",
             Self::Undo | Self::Run | Self::Caps | Self::Render | Self::Profiles | Self::Help => "",
         }
     }
@@ -108,8 +112,8 @@ impl Verb {
 }
 
 /// All of them, as messages list them.
-pub(super) const VERBS: &str = "apply, check, status, report, diagnose, explain, undo, attach, detach, events, run, caps, render, estimate, inspect, profiles, help";
+pub(super) const VERBS: &str = "apply, check, status, report, diagnose, explain, undo, attach, detach, events, run, caps, render, estimate, inspect, preflight, profiles, help";
 /// What every verb knows.
 pub(super) const GLOBAL_OPTIONS: &str = "config, boot, allow-untrusted, json, quiet, color, help, version";
 /// What only some know.
-pub(super) const OWN_OPTIONS: &str = "dry-run, configured, count, cpus, kernel, kind, load, mode, object, probe, program, prometheus, sample, svg, wait, watch";
+pub(super) const OWN_OPTIONS: &str = "btf, dry-run, configured, count, cpus, kernel, kernel-config, kind, load, mode, object, probe, program, prometheus, release, sample, svg, wait, watch";

@@ -128,7 +128,8 @@ pub fn is_closed(fs: FsKind, facts: &Facts) -> bool {
     }
 }
 
-fn closed(path: &KnobPath, deed: &str, errno: i32) -> Fault {
+/// That such a knob is out of reach.
+pub fn closed(path: &KnobPath, deed: &str, errno: i32) -> Fault {
     let name = path.fs.name();
     let what = format!("{deed}: the kernel is locked down, which closes {name} even to root");
     Fault::os(Cause::Kernel, what, errno).by(Reason::Lockdown).mend(format!("add if-available = true to \"{path}\""))

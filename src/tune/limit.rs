@@ -30,6 +30,14 @@ pub fn survey(kind: LimitKind, wish: LimitWish, facts: &Facts) -> Verdict {
     judge(kind, wish, (soft, hard), nr_open(), facts)
 }
 
+/// The same for a kernel that does not run, with root at work on it.
+pub fn foresee(kind: LimitKind, wish: LimitWish, facts: &Facts) -> Verdict {
+    match target(kind, wish, DEFAULT_NR_OPEN, facts) {
+        Target::Needless(why) => Verdict::Skip { why: why.into() },
+        Target::Reach(wanted, _) => Verdict::Change { was: None, now: shown(wanted) },
+    }
+}
+
 fn judge(kind: LimitKind, wish: LimitWish, (soft, hard): (u64, u64), nr_open: u64, facts: &Facts) -> Verdict {
     let wanted = match target(kind, wish, nr_open, facts) {
         Target::Needless(why) => return Verdict::Skip { why: why.into() },
@@ -116,8 +124,11 @@ pub fn apply(kind: LimitKind, wish: LimitWish, facts: &Facts) -> Result<(String,
 
 /// The most that RLIMIT_NOFILE may be; the kernel's own default where it cannot be read.
 fn nr_open() -> u64 {
-    file::text("/proc/sys/fs/nr_open").ok().and_then(|text| text.trim().parse().ok()).unwrap_or(1_048_576)
+    file::text("/proc/sys/fs/nr_open").ok().and_then(|text| text.trim().parse().ok()).unwrap_or(DEFAULT_NR_OPEN)
 }
+
+/// `sysctl_nr_open` in fs/file.c.
+const DEFAULT_NR_OPEN: u64 = 1_048_576;
 
 fn shown(limit: u64) -> String {
     if limit == UNLIMITED { "unlimited".into() } else { limit.to_string() }

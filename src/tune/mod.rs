@@ -3,6 +3,7 @@
 //! Each room has the same doors: `survey` looks and says what a step would do, `apply` does it and reads it back,
 //! `restore` puts it back. Only `apply` and `restore` write.
 
+pub mod foresee;
 pub mod knob;
 pub mod limit;
 pub mod mount;

@@ -71,6 +71,12 @@ pub fn survey(key: &SysctlKey, goal: &Goal, ask: Ask<'_>, facts: &Facts) -> Verd
     surveyed(key, goal, ask, facts).unwrap_or_else(Verdict::Blocked)
 }
 
+/// Judges the goal for a kernel that does not run, by what its other keys begin with.
+pub fn foresee(key: &SysctlKey, goal: &Goal, ask: Ask<'_>) -> Verdict {
+    let partner = rules::partner(key.path()).map(|other| if other == rules::PARANOID { 2 } else { 0 });
+    judge::foresee(key, goal, Seen { current: None, partner }, ask)
+}
+
 fn surveyed(key: &SysctlKey, goal: &Goal, ask: Ask<'_>, facts: &Facts) -> Result<Verdict, Fault> {
     let dir = proc_sys()?;
     let path = key.path();

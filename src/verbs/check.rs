@@ -77,7 +77,7 @@ fn look(run: &mut Run, config: &Config, options: &Options, change: Status) -> Op
     }
     lines.extend(around(&plan.bpf, change));
     lines.extend(unfinished(&plan.bpf.store, change));
-    lines.sort_by_key(|line| line.phase);
+    in_order(&mut lines);
     run.fit(lines.iter().map(|line| line.id.as_str()).collect::<Vec<_>>().into_iter());
     lines.into_iter().for_each(|line| run.say(line));
     plan.bpf.is_bad_input().then_some(Health::BadInput)
@@ -98,6 +98,11 @@ fn around(plan: &BpfPlan, change: Status) -> Vec<Line> {
         .filter(|_| change == Status::Drift)
         .map(|stray| Line { note: "not made by bpfboot".to_owned(), ..line(stray, Must::Optional, Status::Warn) });
     misfits.chain(strays).collect()
+}
+
+/// Puts lines into the order of the run.
+pub fn in_order(lines: &mut [Line]) {
+    lines.sort_by_key(|line| line.phase);
 }
 
 fn unfinished(store: &Store, change: Status) -> Option<Line> {

@@ -16,6 +16,8 @@ mod explain;
 mod inspect;
 mod machine;
 mod objects;
+#[cfg(feature = "workbench")]
+mod preflight;
 mod profiles;
 #[cfg(feature = "workbench")]
 mod render;
@@ -118,6 +120,9 @@ fn at_workbench(command: &Command, options: &Options) -> Health {
             with_config(options, |config| inspect::inspect(config, options, source, *load))
         }
         Command::Report { svg, file } => report::report(options, svg.as_deref(), file.as_deref()),
+        Command::Preflight { kernel_config, btf, release } => with_config(options, |config| {
+            preflight::preflight(config, options, kernel_config, btf.as_deref(), release.as_deref())
+        }),
         _ => Health::BadInput,
     }
 }

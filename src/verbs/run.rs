@@ -45,6 +45,11 @@ pub struct Run {
 impl Run {
     /// Begins a run: looks at the machine.
     pub fn new(verb: &'static str, options: &Options, sources: &[String]) -> Self {
+        Self::on(Facts::gather(), verb, options, sources)
+    }
+
+    /// Begins a run on the machine of these facts.
+    pub fn on(facts: Facts, verb: &'static str, options: &Options, sources: &[String]) -> Self {
         let (began, clock) = (Instant::now(), SystemTime::now());
         let mut journal = Journal::detect();
         // What goes to stdout is then the command's.
@@ -56,7 +61,7 @@ impl Run {
         Self {
             verb,
             printer: Printer::new(options.shape, options.color, journal, verb, aside),
-            facts: Facts::gather(),
+            facts,
             lines: Vec::new(),
             notes: Vec::new(),
             leftovers: Vec::new(),

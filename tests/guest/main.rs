@@ -23,6 +23,7 @@ mod estimate;
 mod kernels;
 mod lockdown;
 mod old;
+mod preflight;
 mod report;
 mod run;
 mod status;

@@ -20,7 +20,9 @@ if [[ ${VM_SYSTEMD-} ]]; then
 else
     options+=(--file "$repository/target/bpfboot:/usr/bin/bpfboot")
 fi
-# The objects where common::object() looks for them: where they are here, too.
+# The objects where common::object() looks for them: where they are here, too. The kernel's configuration for preflight.
+config=$("$here/kernel.sh" "$VM_KERNEL")/config
 "$here/run.sh" "${options[@]}" --append "${VM_APPEND-}" --timeout 300 --file "$test:/vm/test" \
-    --file "$repository/target/test-objects:$repository/target/test-objects" "$VM_KERNEL" \
+    --file "$repository/target/test-objects:$repository/target/test-objects" \
+    --file "$repository/target/ebpf:$repository/target/ebpf" --file "$config:/vm/config" "$VM_KERNEL" \
     env BPFBOOT=/usr/bin/bpfboot VM_KERNEL="$VM_KERNEL" /vm/test "$@"

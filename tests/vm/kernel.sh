@@ -8,7 +8,7 @@
 . "$(dirname "$0")/lib.sh"
 (($# == 1)) || usage
 kernel=$1 to=$cache/kernel/$1
-[[ ! -e $to/version ]] || { echo "$to"; exit; }
+[[ ! -e $to/version || ! -e $to/config ]] || { echo "$to"; exit; }
 
 rm -rf "$to"
 mkdir -p "$to/get"
@@ -53,6 +53,7 @@ unpack() {
 }
 if [[ $kernel == uml ]]; then
     mv "$to/get/root/usr/bin/linux.uml" "$to/image"
+    "$to/image" --showconfig >"$to/config"
 else
     for image in "$to/get/root/boot/vmlinuz-$version" "$modules/vmlinuz"; do
         [[ ! -e $image ]] || unpack "$image" >"$to/image"

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     config::MapWish,
     error::Fault,
+    facts::KernelVersion,
     sys::load::{load_btf, load_for_statistics},
 };
 
@@ -45,7 +46,7 @@ pub fn ask(job: &Job, kernel: &KernelBtf<'_>, machine: Machine, seen: &mut Inspe
 
 fn prepare(job: &Job, kernel: &KernelBtf<'_>, machine: Machine) -> Result<Ready, Fault> {
     let mut object = open::read(job)?;
-    let btf = open::type_info(&mut object)?.and_then(|btf| load_btf(&btf, None).ok());
+    let btf = open::type_info(&mut object, KernelVersion::running())?.and_then(|btf| load_btf(&btf, None).ok());
     open::relocate_types(job, &mut object, kernel)?;
     let mut ready = Ready { btf, maps: Vec::new(), object };
     let defined: Vec<_> = std::mem::take(&mut ready.object.maps).into_iter().collect();
@@ -59,7 +60,7 @@ fn prepare(job: &Job, kernel: &KernelBtf<'_>, machine: Machine) -> Result<Ready,
         ready.maps.push(fd);
     }
     let places = defined.iter().zip(&ready.maps).map(|((name, map), fd)| (name.as_str(), fd.as_raw_fd(), map));
-    open::relocate(&mut ready.object, places)?;
+    open::relocate(&mut ready.object, places, KernelVersion::running())?;
     Ok(ready)
 }
 

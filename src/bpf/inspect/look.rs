@@ -31,6 +31,7 @@ use super::{
 use crate::{
     config::{MapWish, ObjectSource, ObjectWish, PinName, ProgramWish, Table},
     error::{Cause, Fault},
+    facts::KernelVersion,
     sys::{cpu, process},
 };
 
@@ -108,7 +109,7 @@ fn wish(source: &ObjectSource) -> Result<ObjectWish, Fault> {
 impl<'a> Look<'a> {
     fn open(job: &'a Job, kernel: &'a KernelBtf<'a>, seen: &mut Inspection) -> Result<Self, Fault> {
         let mut object = open::read(job)?;
-        let btf = open::type_info(&mut object)?.unwrap_or_default();
+        let btf = open::type_info(&mut object, KernelVersion::running())?.unwrap_or_default();
         // As they were written: aya makes variables of them, as the kernel wants it.
         let named = elf::section(&job.bytes.elf, b".BTF").and_then(Types::read).map(|types| types.functions(".ksyms"));
         let mut lost = open::relocate_types(job, &mut object, kernel).err();
@@ -117,7 +118,7 @@ impl<'a> Look<'a> {
             maps.insert(maps.partition_point(|(name, _)| *name < map.0), map);
         }
         let places = maps.iter().zip(1..).map(|((name, map), number)| (name.as_str(), number, map));
-        lost = lost.or(open::relocate(&mut object, places).err());
+        lost = lost.or(open::relocate(&mut object, places, KernelVersion::running()).err());
         if let Some(fault) = lost {
             let what = format!("what it does was not followed to the end, for want of this kernel: {fault}");
             seen.warnings.push(Warning { program: String::new(), what, mend: fault.mend.clone(), refuses: false });

@@ -37,6 +37,17 @@ pub fn judge(key: &SysctlKey, goal: &Goal, seen: Seen<'_>, ask: Ask<'_>) -> Verd
     judged(key, goal, seen, ask).unwrap_or_else(Verdict::Blocked)
 }
 
+/// Judges one key of which it is not known what it holds: a bound is what it will come to.
+pub fn foresee(key: &SysctlKey, goal: &Goal, seen: Seen<'_>, ask: Ask<'_>) -> Verdict {
+    match goal {
+        Goal::AtLeast(_) | Goal::AtMost(_) => match rules::check_range(key.path(), goal) {
+            Ok(()) => Verdict::Change { was: None, now: described(goal) },
+            Err(why) => Verdict::Blocked(Fault::new(Cause::Sysctl, format!("{why}; not {}", described(goal)))),
+        },
+        _ => judge(key, goal, seen, ask),
+    }
+}
+
 fn judged(key: &SysctlKey, goal: &Goal, seen: Seen<'_>, ask: Ask<'_>) -> Result<Verdict, Fault> {
     if *goal == Goal::Exclude {
         return Ok(Verdict::Skip { why: "excluded".into() });
