@@ -87,6 +87,10 @@ impl<'a> Kernel<'a> {
     /// Judges an object.
     pub fn foresee(&self, job: &Job) -> Outlook {
         let mut outlook = Outlook::default();
+        // What nobody asks for there stays out of the small build.
+        if !cfg!(feature = "workbench") {
+            return outlook;
+        }
         let untold = match self.relocated(job) {
             Ok((object, maps)) => {
                 outlook.maps = maps.iter().map(|(name, map)| self.map(job, name, map)).collect();

@@ -12,6 +12,9 @@ use crate::{
 
 /// Says what the step would take there.
 pub fn survey(action: &Action, facts: &Facts, target: &Target) -> Verdict {
+    if !cfg!(feature = "workbench") {
+        return Verdict::Skip { why: UNTOLD.into() };
+    }
     let foreseen = match action {
         Action::Mount(wish) => {
             let delegates = !wish.delegation.is_empty();
