@@ -27,6 +27,7 @@ mod foresee;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod generation;
+mod impossible;
 #[cfg(feature = "workbench")]
 mod inspect;
 mod job;
@@ -64,13 +65,14 @@ pub use commit::{Committed, commit, retire};
 pub use estimate::Kernel as Estimated;
 pub use foresee::Prospect;
 pub use generation::open_live;
+pub use impossible::perf_event_paranoid;
 #[cfg(feature = "workbench")]
 pub use inspect::{Inspection, Program, STACK_MAX, Warning, few, inspect};
 pub use job::XdpJob;
 pub use kind::Kind;
 pub use layout::Layout;
 pub use parent::stage;
-pub use plan::{Blocked, BpfPlan, ObjectPlan, perf_event_paranoid};
+pub use plan::{Blocked, BpfPlan, ObjectPlan};
 pub use probe::probe;
 pub use proof::{How, XdpHow};
 pub use record::Record;
