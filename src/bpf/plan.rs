@@ -45,6 +45,8 @@ pub struct BpfPlan {
     pub unread: Option<Fault>,
     /// How long loading may take, waits for interfaces included.
     pub deadline: Duration,
+    /// Whether a budget counts on what maps are estimated to take.
+    pub budgeted: bool,
     /// Maps that are made smaller than asked for.
     pub notes: Vec<String>,
 }
@@ -154,7 +156,8 @@ impl BpfPlan {
             false => Around::default(),
         };
         let waits: Duration = objects.iter().flat_map(|object| &object.job.xdp).map(|xdp| xdp.wait).sum();
-        Self { store, objects, broken, carry, retire, around, unread, deadline: config.bpf.deadline + waits, notes }
+        let (deadline, budgeted) = (config.bpf.deadline + waits, budget::any(config));
+        Self { store, objects, broken, carry, retire, around, unread, deadline, budgeted, notes }
     }
 
     /// Takes out the optional objects of which a program that they need cannot work here. [`Self::blocked`] told why, and

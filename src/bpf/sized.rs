@@ -123,8 +123,12 @@ fn is_table(layout: Layout) -> bool {
     TABLES.contains(&type_word(layout.map_type).as_str())
 }
 
-/// Holds the maps that were made against what they were estimated to take; a note for each that is off.
+/// Holds the maps that were made against what they were estimated to take, where budgets counted on that; a note for each
+/// that is off.
 pub fn held(plan: &BpfPlan) -> Vec<String> {
+    if !plan.budgeted {
+        return Vec::new();
+    }
     let (kernel, mut notes) = (running(false), Vec::new());
     for object in plan.loads() {
         for map in declared::maps(&object.job.bytes.elf).unwrap_or_default() {
