@@ -39,7 +39,8 @@ fn a_kprobe_lives_beside_an_xdp_link_whose_interface_is_gone() {
 #[test]
 fn runs_left_out_because_the_program_runs_already_are_counted() {
     guest(|s, kernel| {
-        if !kernel.is_whole() {
+        // 5.10 keeps no program from running itself (5.12, ca06f55b9002): this one would until the stack ends.
+        if !kernel.is_whole() || kernel == Kernel::V5_10 {
             return;
         }
         let config = format!("[object.again]\npath = \"{}\"\n", object("again"));
@@ -59,8 +60,7 @@ fn runs_left_out_because_the_program_runs_already_are_counted() {
             Command::new("bpftool").args(&key).output().unwrap();
         }
         // Each run deletes, too, which would run it again.
-        let counts = if kernel == Kernel::V5_10 { 0 } else { 7 };
-        assert_eq!(misses() - before, counts);
+        assert_eq!(misses() - before, 7);
     });
 }
 
