@@ -72,7 +72,9 @@ fn preflight_foresees_what_becomes_of_each_program() {
         let mut pairs = Vec::new();
         for path in objects() {
             let stem = path.file_name().unwrap().to_str().unwrap().replace(".bpf.o", "");
-            for program in programs(&fs::read(&path).unwrap()) {
+            // Of a crowd of the same program with forty maps, as many as a small guest has the memory for.
+            let some = if stem == "crowd" { 2 } else { usize::MAX };
+            for program in programs(&fs::read(&path).unwrap()).into_iter().take(some) {
                 let name = format!("{stem}-{program}");
                 let wish = format!("path = \"{}\"\noptional = true\nprograms.{program} = {{}}", path.display());
                 pairs.push((name.clone(), format!("[object.{name}]\n{wish}\n")));

@@ -1,6 +1,6 @@
 //! The verifier's words change from kernel to kernel; what they mean does not.
 
-use crate::{common::object, guest};
+use crate::{common::object, guest, kernels::Kernel};
 
 /// The programs of `wrong`, but for the one that takes the verifier a minute here.
 const WRONG: [(&str, &str); 15] = [
@@ -33,7 +33,9 @@ fn each_wrong_program_has_the_same_reason_on_every_kernel() {
         }
         let report = s.apply(&config).exits(3);
         let mut other = Vec::new();
-        for (program, reason) in WRONG {
+        // The newest takes chains of more than eight functions.
+        let wrong = WRONG.iter().filter(|(program, _)| kernel != Kernel::New || *program != "call_depth");
+        for (program, reason) in wrong.copied() {
             let fault = &report.step(&format!("program wrong/{program}"))["fault"];
             assert!(!fault["mend"].as_str().unwrap_or_default().is_empty(), "{program}: {fault}");
             if (fault["cause"].as_str(), fault["reason"].as_str()) != (Some("verifier"), Some(reason)) {

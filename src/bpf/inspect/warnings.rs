@@ -77,7 +77,8 @@ pub fn of_stack(
     if let Some(chain) = chains.iter().find(|chain| chain.is_recursive()) {
         warn(true, format!("functions call themselves: {}", path(&chain.path)), "use a loop, or bpf_loop()");
     } else if let Some(chain) = chains.iter().find(|chain| chain.path.len() > FRAMES_MAX) {
-        let what = format!("{} functions call each other in a row; {FRAMES_MAX} is the most", chain.path.len());
+        let what =
+            format!("{} functions call each other in a row; {FRAMES_MAX} is the most up to 6.18", chain.path.len());
         warn(true, format!("{what}: {}", path(&chain.path)), "make some of them __always_inline");
     }
     if let Some((chain, before)) = calls.too_deep_for_tail_call(chains, depths) {
