@@ -71,7 +71,9 @@ impl<'a> Verdict<'a> {
         let lines = || log.lines().rev().map(str::trim).filter(said);
         let last = lines().next()?;
         // What it says of the state it was in comes behind the reason, and before it the instruction.
-        let found = lines().take_while(|line| !is_instruction(line)).find_map(|line| Some((line, reason(line)?)));
+        let why = || lines().take_while(|line| !is_instruction(line)).filter_map(|line| Some((line, reason(line)?)));
+        // 7.3 names the packet only in the line before the last.
+        let found = why().find(|(_, reason)| *reason == Reason::PacketBounds).or_else(|| why().next());
         let (words, reason) = found.unwrap_or((last, Reason::Verifier));
         // What is summed up at the end is about no one line.
         let source = match reason {
@@ -146,6 +148,13 @@ mod tests {
                 "infinite loop detected at insn 2, at wrong.bpf.c:86: `asm volatile(\"\" : \"+r\"(wait));`".into()
             ))
         );
+    }
+
+    #[test]
+    fn a_packet_is_told_from_other_memory() {
+        let log = "1: (71) r0 = *(u8 *)(r1 +0)\ninvalid access to packet, off=0 size=1, R1(id=0,off=0,r=0)\n\
+            R1 min value is outside of the allowed memory range\n\nVerification failed: Memory Safety\n";
+        assert_eq!(of(log), Some(("invalid access to packet, off=0 size=1, R1(id=0,off=0,r=0)", Reason::PacketBounds)));
     }
 
     #[test]
