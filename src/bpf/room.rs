@@ -35,22 +35,19 @@ impl Room {
     /// # Errors
     /// [`Cause::Limit`]: with the maps before it, that is more than the limit.
     pub fn take(&self, layout: Layout, machine: Machine) -> Result<(), Fault> {
+        let Some(limit) = self.limit else { return Ok(()) };
         let kernel = Kernel::new(KernelVersion::running(), machine);
         let bytes = kernel.bytes(layout, 0).map_or(0, |bytes| bytes.full);
         let before = self.taken.fetch_add(bytes, Ordering::Relaxed);
-        match self.limit {
-            Some(limit) if before.saturating_add(bytes) > limit => {
-                let [limit, before, bytes] = [limit, before, bytes].map(|size| size.div_ceil(1024));
-                Err(Fault::new(
-                    Cause::Limit,
-                    format!(
-                        "takes {bytes} KiB when full, and the maps before it {before}: more than the cgroup's {limit}"
-                    ),
-                )
-                .mend("make maps smaller (max-entries), or raise the container's memory limit (docker run --memory)"))
-            }
-            _ => Ok(()),
+        if before.saturating_add(bytes) <= limit {
+            return Ok(());
         }
+        let [limit, before, bytes] = [limit, before, bytes].map(|size| size.div_ceil(1024));
+        Err(Fault::new(
+            Cause::Limit,
+            format!("takes {bytes} KiB when full, and the maps before it {before}: more than the cgroup's {limit}"),
+        )
+        .mend("make maps smaller (max-entries), or raise the container's memory limit (docker run --memory)"))
     }
 }
 
