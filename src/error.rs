@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use crate::reason::{self, Call, Reason};
+use crate::{
+    reason::{self, Call, Reason},
+    texts::Text,
+};
 
 /// The stable word for why something failed. Machines match on it, so words are added, never changed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -257,7 +260,7 @@ pub fn errno_text(errno: i32) -> String {
         return "Operation not supported by the kernel (ENOTSUPP 524)".into();
     }
     // Asm-generic's numbers in their order, a line each: a table of constants would be three times as large.
-    let known = usize::try_from(errno).ok().and_then(|errno| include_str!("errno.txt").lines().nth(errno));
+    let known = usize::try_from(errno).ok().and_then(|errno| Text::Errno.read().lines().nth(errno));
     match known.and_then(|line| line.split_once(' ')) {
         Some((name, text)) => format!("{text} ({name})"),
         None => "Unknown errno (UnknownErrno)".into(),
@@ -277,7 +280,7 @@ pub fn errno_of(word: &str) -> Option<i32> {
     if word == "ENOTSUPP" || word == "524" {
         return Some(524);
     }
-    let names = include_str!("errno.txt").lines().map(|line| line.split(' ').next().unwrap_or_default());
+    let names = Text::Errno.read().lines().map(|line| line.split(' ').next().unwrap_or_default());
     let at = names.enumerate().find(|(at, name)| !name.is_empty() && (*name == word || at.to_string() == word));
     at.and_then(|(at, _)| i32::try_from(at).ok())
 }

@@ -47,7 +47,7 @@ pub struct Facts {
     pub initial_userns: bool,
     /// Whether we are in the initial network namespace; `None` when /proc does not tell.
     pub initial_netns: Option<bool>,
-    /// Whether we are in the mount namespace of PID 1; `None` when /proc does not tell.
+    /// Whether we are in the mount namespace of PID 1; `None` when /proc does not tell, as where we may not trace it.
     pub initial_mntns: Option<bool>,
     /// Whether /sys/kernel/btf/vmlinux is there.
     pub btf: bool,
@@ -93,7 +93,7 @@ impl Facts {
             lockdown: lockdown(),
             initial_userns: initial_userns(),
             initial_netns: initial_netns(),
-            initial_mntns: same_ns_as_init("mnt").or_else(shares_mounts_with_init),
+            initial_mntns: same_ns_as_init("mnt"),
             btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
             target: None,
             seccomp: field(&status, "Seccomp:", 0).is_some_and(|mode| mode != "0"),
@@ -227,15 +227,6 @@ fn same_ns_as_init(kind: &str) -> Option<bool> {
     let own =
         ns_inode(&format!("/proc/thread-self/ns/{kind}")).or_else(|| ns_inode(&format!("/proc/self/ns/{kind}")))?;
     Some(init == own)
-}
-
-/// A mount belongs to one namespace and its id is unique in the system (proc_pid_mountinfo(5)); the list of PID 1 is
-/// open also to those who may not follow /proc/1/ns.
-fn shares_mounts_with_init() -> Option<bool> {
-    let own = file::text("/proc/thread-self/mountinfo").ok()?;
-    let id = own.split(' ').next().filter(|id| !id.is_empty())?;
-    let init = file::text("/proc/1/mountinfo").ok()?;
-    Some(init.lines().any(|line| line.split(' ').next() == Some(id)))
 }
 
 /// PID 1 of a container is in the container's own network namespace, so being in the same one proves something only

@@ -5,7 +5,12 @@ const FIELDS_MAX: usize = 64;
 
 /// One line, its newline included.
 pub fn join<S: AsRef<str>>(fields: &[S]) -> String {
-    let mut line = fields.iter().map(|field| escape(field.as_ref())).collect::<Vec<_>>().join("\t");
+    let mut line = String::with_capacity(fields.iter().map(|field| field.as_ref().len() + 1).sum());
+    for field in fields {
+        escape(field.as_ref(), &mut line);
+        line.push('\t');
+    }
+    line.pop();
     line.push('\n');
     line
 }
@@ -15,8 +20,18 @@ pub fn split(line: &str) -> Option<Vec<String>> {
     line.splitn(FIELDS_MAX + 1, '\t').enumerate().map(|(n, field)| unescape(field).filter(|_| n < FIELDS_MAX)).collect()
 }
 
-fn escape(field: &str) -> String {
-    field.replace('\\', "\\\\").replace('\t', "\\t").replace('\n', "\\n")
+fn escape(field: &str, line: &mut String) {
+    if !field.bytes().any(|byte| matches!(byte, b'\\' | b'\t' | b'\n')) {
+        return line.push_str(field);
+    }
+    for c in field.chars() {
+        match c {
+            '\\' => line.push_str("\\\\"),
+            '\t' => line.push_str("\\t"),
+            '\n' => line.push_str("\\n"),
+            c => line.push(c),
+        }
+    }
 }
 
 fn unescape(field: &str) -> Option<String> {

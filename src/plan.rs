@@ -115,7 +115,7 @@ fn await_mounts(steps: &mut [(Step, Verdict)], facts: &Facts) {
 
 /// Pins of a bpffs that only this mount namespace has are gone with it; that must be said before they are made.
 fn vanishing(config: &Config, facts: &Facts) -> Option<String> {
-    if facts.initial_mntns != Some(false) || config.objects.is_empty() {
+    if facts.initial_mntns == Some(true) || config.objects.is_empty() {
         return None;
     }
     let root = config.bpf.root.parent()?;

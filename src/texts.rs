@@ -1,5 +1,5 @@
 //! Long texts that are read when somebody asks for them, packed as one by build.rs. What a healthy boot reads is not
-//! among them.
+//! among them, but where a memory limit has maps counted.
 
 use std::sync::OnceLock;
 
@@ -12,6 +12,12 @@ pub enum Text {
     Knowledge,
     /// The families of the textfile.
     Metrics,
+    /// The errnos.
+    Errno,
+    /// What maps take.
+    Formulas,
+    /// The sizes of the kernel's structures.
+    Structs,
     /// Which kernel brought what.
     Since,
     /// What takes which options of a kernel.
@@ -51,6 +57,9 @@ mod tests {
             (Text::Help, include_str!("cli/help.txt")),
             (Text::Knowledge, include_str!("knowledge.txt")),
             (Text::Metrics, include_str!("report/metrics.txt")),
+            (Text::Errno, include_str!("errno.txt")),
+            (Text::Formulas, include_str!("bpf/formulas.txt")),
+            (Text::Structs, include_str!("bpf/structs.txt")),
             (Text::Since, include_str!("bpf/since.txt")),
             (Text::Requires, include_str!("requires.txt")),
             (Text::Systemd, include_str!("render/systemd")),

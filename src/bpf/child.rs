@@ -9,24 +9,21 @@ use std::{
     mem,
     path::Path,
     slice,
-    sync::{
-        Mutex, OnceLock,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError, atomic::AtomicBool},
     time::Instant,
 };
 
 use super::{
     choice::Refused,
-    crew,
+    crew::Give,
     finish::finish,
     generation::{entries, remove, remove_dir},
     job::Job,
     layout::Machine,
-    load::load_programs,
-    maps,
-    open::{KernelBtf, Opened, open},
+    load::Loaded,
+    open::{KernelBtf, Opened, Parsed, open},
     outside::Outside,
+    pipeline::{Pipeline, Task},
     plan::{BpfPlan, ObjectPlan},
     proof::How,
     record::Record,
@@ -40,18 +37,33 @@ use crate::{
 
 /// The child's side of the pipe, shared by its threads.
 pub struct Out {
-    pipe: Mutex<(File, usize)>,
+    said: Mutex<Said>,
     /// When the run began.
     pub began: Instant,
 }
 
+struct Said {
+    pipe: File,
+    bytes: usize,
+    /// What can wait for more to be said.
+    waiting: String,
+    /// The objects that are being read.
+    read: Vec<String>,
+}
+
 /// After so many bytes, logs are left out: the parent hears no more than twice this.
 const LOGS_MAX: usize = 8 << 20;
+/// The parent begins to read what is there of so many bytes.
+const WAITING_MAX: usize = 16 << 10;
 
 impl Out {
     /// Takes the pipe.
     pub fn new(pipe: File, began: Instant) -> Self {
-        Self { pipe: Mutex::new((pipe, 0)), began }
+        Self { said: Mutex::new(Said { pipe, bytes: 0, waiting: String::new(), read: Vec::new() }), began }
+    }
+
+    fn said(&self) -> MutexGuard<'_, Said> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The time since `start`, as the report has it.
@@ -61,17 +73,37 @@ impl Out {
 
     /// Sends one event. A parent that is gone is no reason to stop: it will never commit.
     pub fn send(&self, event: &Event) {
-        let mut out = self.pipe.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let (pipe, sent) = &mut *out;
+        let mut said = self.said();
         let line = match event {
-            Event::Failed { id, optional, span, fault } if *sent > LOGS_MAX => {
+            Event::Failed { id, optional, span, fault } if said.bytes > LOGS_MAX => {
                 let (id, fault) = (id.clone(), fault.clone().detail(""));
                 Event::Failed { id, optional: *optional, span: *span, fault }.line()
             }
             event => event.line(),
         };
-        *sent += line.len();
-        let _ = pipe.write_all(line.as_bytes());
+        said.bytes += line.len();
+        said.waiting.push_str(&line);
+        match event {
+            Event::Done { .. } if said.waiting.len() < WAITING_MAX => return,
+            // The parent is to blame an object that is being read for what happens meanwhile.
+            Event::Begin(id) if let Some(read) = said.read.last().filter(|read| *read != id) => {
+                let line = Event::Begin(read.clone()).line();
+                said.waiting.push_str(&line);
+            }
+            _ => {}
+        }
+        let waiting = mem::take(&mut said.waiting);
+        let _ = said.pipe.write_all(waiting.as_bytes());
+    }
+
+    /// Does what interprets an object, of which this process may die.
+    pub fn reading<T>(&self, object: &PinName, work: impl FnOnce() -> T) -> T {
+        let id = format!("object {object}");
+        self.said().read.push(id.clone());
+        self.send(&Event::Begin(id.clone()));
+        let done = work();
+        self.said().read.retain(|read| *read != id);
+        done
     }
 
     /// Tells that an item failed.
@@ -100,8 +132,10 @@ pub struct GaveUp;
 pub struct Work<'a> {
     /// What was planned for it.
     pub plan: &'a ObjectPlan,
-    /// Its maps and programs; `None` when it is carried over.
-    pub opened: Option<Opened>,
+    /// The object once it has its maps, or why it cannot have them; nothing when it is carried over.
+    pub opened: OnceLock<Result<Opened, Fault>>,
+    /// Its programs that were loaded, or not, and that nobody has taken note of.
+    pub loaded: Mutex<Vec<Loaded<'a>>>,
     /// What is known of it so far.
     pub record: Record,
     /// When it was opened, before it had maps.
@@ -122,7 +156,7 @@ pub fn run(plan: &BpfPlan, without: &[String], machine: Machine, out: &Out) -> R
         out.failed("loader".into(), false, Instant::now(), fault);
         GaveUp
     })?;
-    let kernel_btf = KernelBtf { outside, parsed: OnceLock::new() };
+    let kernel_btf = &KernelBtf { outside, parsed: OnceLock::new() };
     for name in &plan.carry {
         carry_whole(store, name, outside).map_err(|fault| {
             out.failed(format!("object {name}"), false, Instant::now(), fault);
@@ -131,37 +165,18 @@ pub fn run(plan: &BpfPlan, without: &[String], machine: Machine, out: &Out) -> R
     }
     let begun = Instant::now();
     let places: Vec<OnceLock<Work<'_>>> = plan.objects.iter().map(|_| OnceLock::new()).collect();
-    let done = maps::Done::default();
-    let reading = AtomicBool::new(true);
-    let each = |task: maps::Task<'_>| {
-        // While an object is read, the parent is to blame that one for what happens.
-        if !reading.load(Ordering::Relaxed) {
-            task.tell(out);
+    let pipeline = Pipeline { store, machine, outside, kernel_btf, out, hopeless: AtomicBool::new(false) };
+    let mut fed = Ok(());
+    pipeline.run(plan, &mut |give| fed = feed(plan, without, &places, &pipeline, give));
+    fed?;
+    let mut works = Vec::new();
+    for work in places.into_iter().filter_map(OnceLock::into_inner) {
+        match work.opened.get() {
+            Some(Err(fault)) => give_up_on(&work.plan.job, store, outside, Object(fault.clone(), begun), out)?,
+            _ => works.push(work),
         }
-        task.carry_out(store, machine, outside, &done);
-    };
-    // While an object is read, maps of those before it are made.
-    crew::fed(maps::threads(plan), &each, |give| {
-        for (at, (place, plan)) in places.iter().zip(&plan.objects).enumerate() {
-            if without.contains(&format!("object {}", plan.job.name)) {
-                left(&plan.job, store, outside, out)?;
-            } else if let Some(work) = begin(plan, store, &kernel_btf, out)? {
-                let work = place.get_or_init(|| work);
-                if !plan.job.optional {
-                    maps::hand_out(work, at, give);
-                }
-            }
-        }
-        reading.store(false, Ordering::Relaxed);
-        // Memory is for what is required first. What an optional object's maps do to this process, they are blamed for.
-        let optional = places.iter().enumerate().filter_map(|(at, place)| Some((at, place.get()?)));
-        optional.filter(|(_, work)| work.plan.job.optional).for_each(|(at, work)| maps::hand_out(work, at, give));
-        Ok(())
-    })?;
-    let made = maps::all(done, places.len());
-    let works = places.into_iter().zip(made).filter_map(|(place, made)| Some((place.into_inner()?, made)));
-    let mut works = give_maps(works, begun, store, outside, out)?;
-    load_programs(&mut works, &kernel_btf, out)?;
+    }
+    pipeline.load_others(&mut works)?;
     for work in works {
         // Descriptors of pinned things are let go by _exit, not here: closing is work nobody waits for.
         let mut work = mem::ManuallyDrop::new(work);
@@ -171,7 +186,7 @@ pub fn run(plan: &BpfPlan, without: &[String], machine: Machine, out: &Out) -> R
             && !work.lost
         {
             finished = finish(&mut work, store, outside, out);
-            load_programs(slice::from_mut(&mut work), &kernel_btf, out)?;
+            pipeline.load_others(slice::from_mut(&mut work))?;
         }
         match finished {
             Err(fault) => give_up_on(job, store, outside, fault, out)?,
@@ -183,47 +198,59 @@ pub fn run(plan: &BpfPlan, without: &[String], machine: Machine, out: &Out) -> R
     Ok(())
 }
 
-fn begin<'a>(plan: &'a ObjectPlan, store: &Store, btf: &KernelBtf<'_>, out: &Out) -> Result<Option<Work<'a>>, GaveUp> {
+/// Reads all objects, and hands out those that were parsed: the optional ones last.
+fn feed<'a, 'w>(
+    plan: &'a BpfPlan,
+    without: &[String],
+    places: &'w [OnceLock<Work<'a>>],
+    pipeline: &Pipeline<'_>,
+    give: Give<'_, Task<'a, 'w>>,
+) -> Result<(), GaveUp> {
+    let Pipeline { store, outside, kernel_btf, out, .. } = *pipeline;
+    let mut optional = Vec::new();
+    for (place, plan) in places.iter().zip(&plan.objects) {
+        if without.contains(&format!("object {}", plan.job.name)) {
+            left(&plan.job, store, outside, out)?;
+        } else if let Some((work, parsed)) = begin(plan, store, kernel_btf, out)? {
+            let work = place.get_or_init(|| work);
+            match parsed {
+                Some(parsed) if plan.job.optional => optional.push((work, parsed)),
+                Some(parsed) => pipeline.hand_out(work, parsed, give),
+                None => {}
+            }
+        }
+    }
+    optional.into_iter().for_each(|(work, parsed)| pipeline.hand_out(work, parsed, give));
+    Ok(())
+}
+
+/// Begins an object: parsed, unless it is carried over.
+fn begin<'a>(
+    plan: &'a ObjectPlan,
+    store: &Store,
+    btf: &KernelBtf<'_>,
+    out: &Out,
+) -> Result<Option<(Work<'a>, Option<Parsed>)>, GaveUp> {
     let job = &plan.job;
-    out.send(&Event::Begin(format!("object {}", job.name)));
     let start = Instant::now();
-    let opened = store.stage().make(&job.name).and_then(|()| match &plan.found.how {
-        How::Keep(record) => carry(store, &job.name, record).map(|()| (None, record.clone())),
-        How::Load(_) => open(job, btf).map(|opened| {
-            (Some(opened), Record { spec: job.spec.clone(), refused: job.refused.clone(), ..Record::default() })
-        }),
+    let read = out.reading(&job.name, || {
+        store.stage().make(&job.name)?;
+        match &plan.found.how {
+            How::Keep(record) => carry(store, &job.name, record).map(|()| (None, record.clone())),
+            How::Load(_) => open(job, btf).map(|parsed| {
+                let record = Record { spec: job.spec.clone(), refused: job.refused.clone(), ..Record::default() };
+                (Some(parsed), record)
+            }),
+        }
     });
-    match opened {
-        Ok((opened, record)) => {
-            Ok(Some(Work { plan, opened, record, opening: out.span(start), tried: Table::default(), lost: false }))
+    match read {
+        Ok((parsed, record)) => {
+            let (opened, loaded) = (OnceLock::new(), Mutex::default());
+            let (opening, tried) = (out.span(start), Table::default());
+            Ok(Some((Work { plan, opened, loaded, record, opening, tried, lost: false }, parsed)))
         }
         Err(fault) => give_up_on(job, store, btf.outside, Object(fault, start), out).map(|()| None),
     }
-}
-
-/// Gives objects their maps. Those whose maps cannot be had are given up on.
-fn give_maps<'a>(
-    works: impl Iterator<Item = (Work<'a>, maps::Made)>,
-    begun: Instant,
-    store: &Store,
-    outside: &Outside,
-    out: &Out,
-) -> Result<Vec<Work<'a>>, GaveUp> {
-    let mut able = Vec::new();
-    for (mut work, made) in works {
-        let job = &work.plan.job;
-        let taken = made.and_then(|made| {
-            let Some(opened) = &mut work.opened else { return Ok(()) };
-            // What is in the object is read once more.
-            out.send(&Event::Begin(format!("object {}", job.name)));
-            opened.take_maps(job, made)
-        });
-        match taken {
-            Ok(()) => able.push(work),
-            Err(fault) => give_up_on(job, store, outside, Object(fault, begun), out)?,
-        }
-    }
-    Ok(able)
 }
 
 /// A failure of a whole object, with when it began.

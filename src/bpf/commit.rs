@@ -100,13 +100,15 @@ pub fn retire(plan: &BpfPlan) -> Result<(), Fault> {
 /// one they were written before its programs ran, and are what they were.
 fn write_entries(store: &Store, object: &ObjectPlan, written: &mut Vec<Written>) -> Result<(), Fault> {
     let (job, stage) = (&object.job, store.stage());
+    let mut wishes = job.maps.iter().filter(|(_, wish)| wish.pin && !wish.entries.is_empty()).peekable();
     // An optional object that failed is staged as it was before.
     if matches!(object.found.how, How::Keep(_))
+        || wishes.peek().is_none()
         || Record::read(&stage.object(&job.name))?.is_none_or(|record| record.spec != job.spec)
     {
         return Ok(());
     }
-    for (name, wish) in job.maps.iter().filter(|(_, wish)| wish.pin && !wish.entries.is_empty()) {
+    for (name, wish) in wishes {
         let of_map = |fault: Fault| fault.about(format_args!("object {}: map {name}", job.name));
         let Ok(pin) = name.parse::<PinName>() else { continue };
         let path = stage.pin(&job.name, Shelf::Maps, &pin);

@@ -1,27 +1,67 @@
 //! Work on several CPUs at once.
 
 use std::{
-    collections::VecDeque,
-    sync::{
-        Condvar, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Condvar, Mutex, PoisonError},
     thread,
 };
 
-/// What the threads have done so far, in no order.
-pub type Done<R> = Mutex<Vec<R>>;
+/// How much a task comes before others, field by field; of two alike the one that was handed out first.
+pub type Weight = (bool, bool, u64);
 
-/// Does `each` of so many tasks on up to `threads` threads, this one among them, which take the first that is left. The
-/// bytes are a thread's own, for all its tasks.
-pub fn work(tasks: usize, threads: usize, each: &(dyn Fn(usize, &mut Vec<u8>) + Sync)) {
-    let next = AtomicUsize::new(0);
+/// Hands out tasks.
+pub type Give<'a, T> = &'a dyn Fn(&mut dyn Iterator<Item = (Weight, T)>);
+
+/// What was handed out and nobody has begun, and how many may still hand out: those at work, those that wait, and who
+/// feeds.
+struct Line<T> {
+    waiting: Vec<(Weight, T)>,
+    open: usize,
+}
+
+impl<T> Line<T> {
+    fn next(&mut self) -> Option<T> {
+        let heaviest = self.waiting.iter().map(|(weight, _)| weight).max()?;
+        let at = self.waiting.iter().position(|(weight, _)| weight == heaviest)?;
+        Some(self.waiting.remove(at).1)
+    }
+}
+
+/// Does `each` of the tasks that `feed` hands out, and of those that they hand out, on up to `threads` threads: as soon as
+/// a task is there; this thread once it has fed. The bytes are a thread's own, for all its tasks.
+pub fn work<T: Send>(
+    threads: usize,
+    each: &(impl Fn(T, &mut Vec<u8>, Give<'_, T>) + Sync),
+    feed: &mut dyn FnMut(Give<'_, T>),
+) {
+    let (line, moved) = (Mutex::new(Line { waiting: Vec::new(), open: 1 }), Condvar::new());
+    let locked = || line.lock().unwrap_or_else(PoisonError::into_inner);
+    let give = |tasks: &mut dyn Iterator<Item = (Weight, T)>| {
+        let mut line = locked();
+        let before = line.waiting.len();
+        line.waiting.extend(tasks);
+        line.open += line.waiting.len() - before;
+        moved.notify_all();
+    };
+    let end = || {
+        let mut line = locked();
+        line.open -= 1;
+        if line.open == 0 {
+            moved.notify_all();
+        }
+    };
     let work = || {
         let mut scratch = Vec::new();
+        let mut line = locked();
         loop {
-            match next.fetch_add(1, Ordering::Relaxed) {
-                task if task < tasks => each(task, &mut scratch),
-                _ => break,
+            match line.next() {
+                Some(task) => {
+                    drop(line);
+                    each(task, &mut scratch, &give);
+                    end();
+                    line = locked();
+                }
+                None if line.open == 0 => break,
+                None => line = moved.wait(line).unwrap_or_else(PoisonError::into_inner),
             }
         }
     };
@@ -30,51 +70,8 @@ pub fn work(tasks: usize, threads: usize, each: &(dyn Fn(usize, &mut Vec<u8>) + 
             // A thread that cannot be started leaves its share to the others.
             let _ = thread::Builder::new().stack_size(512 << 10).spawn_scoped(scope, work);
         }
+        feed(&give);
+        end();
         work();
-    });
-}
-
-/// Does `each` of the tasks that `feed` hands out on up to `threads` threads: as soon as a task is there; this thread once
-/// it has handed out all.
-pub fn fed<T: Send, R>(threads: usize, each: &(dyn Fn(T) + Sync), feed: impl FnOnce(&dyn Fn(T)) -> R) -> R {
-    let (line, moved) = (Mutex::new((VecDeque::new(), false)), Condvar::new());
-    let locked = || line.lock().unwrap_or_else(PoisonError::into_inner);
-    let work = || {
-        let mut line = locked();
-        loop {
-            match (line.0.pop_front(), line.1) {
-                (Some(task), _) => {
-                    drop(line);
-                    each(task);
-                    line = locked();
-                }
-                (None, true) => break,
-                (None, false) => line = moved.wait(line).unwrap_or_else(PoisonError::into_inner),
-            }
-        }
-    };
-    thread::scope(|scope| {
-        for _ in 1..threads {
-            // As above.
-            let _ = thread::Builder::new().stack_size(512 << 10).spawn_scoped(scope, work);
-        }
-        let done = feed(&|task| {
-            locked().0.push_back(task);
-            moved.notify_one();
-        });
-        locked().1 = true;
-        moved.notify_all();
-        work();
-        done
     })
-}
-
-/// Notes what came of a task.
-pub fn note<R>(done: &Done<R>, result: R) {
-    done.lock().unwrap_or_else(PoisonError::into_inner).push(result);
-}
-
-/// What came of all of them.
-pub fn all<R>(done: Done<R>) -> Vec<R> {
-    done.into_inner().unwrap_or_else(PoisonError::into_inner)
 }

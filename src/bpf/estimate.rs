@@ -5,10 +5,7 @@ use super::{
     btf::Types,
     layout::{Layout, Machine, type_word},
 };
-use crate::facts::KernelVersion;
-
-const FORMULAS: &str = include_str!("formulas.txt");
-const STRUCTS: &str = include_str!("structs.txt");
+use crate::{facts::KernelVersion, texts::Text};
 
 /// The flags that formulas ask for (include/uapi/linux/bpf.h).
 const FLAGS: [(&str, u32); 2] = [("no_prealloc", 1), ("mmapable", 1 << 10)];
@@ -51,7 +48,7 @@ impl Kernel {
     /// Takes the sizes from the kernel's own BTF. Where two structures of a name differ, the table's stays.
     pub fn learn(&mut self, btf: &[u8]) {
         let Some(types) = Types::read(btf) else { return };
-        let wanted = || STRUCTS.lines().filter_map(|line| line.split(' ').next());
+        let wanted = || Text::Structs.read().lines().filter_map(|line| line.split(' ').next());
         let mut unsure = Vec::new();
         for (name, size) in types.structures() {
             let Some(name) = wanted().find(|wanted| *wanted == name) else { continue };
@@ -69,7 +66,9 @@ impl Kernel {
         if let Some((_, size)) = self.told.iter().find(|(told, _)| *told == name) {
             return Some(*size);
         }
-        let row = |name: &str| STRUCTS.lines().map(|line| line.split(' ')).find(|row| row.clone().next() == Some(name));
+        let row = |name: &str| {
+            Text::Structs.read().lines().map(|line| line.split(' ')).find(|row| row.clone().next() == Some(name))
+        };
         let known = row("kernel")?.skip(1).take_while(|version| KernelVersion::parse(version) <= self.version).count();
         row(name)?.nth(known.max(1))?.parse().ok()
     }
@@ -77,7 +76,7 @@ impl Kernel {
     /// What a map takes here; `extra` is its map_extra. `None`: a type without a formula, such as struct_ops.
     pub fn bytes(&self, map: Layout, extra: u64) -> Option<Bytes> {
         let word = type_word(map.map_type);
-        let line = FORMULAS.lines().filter(|line| !line.starts_with('#')).find_map(|line| {
+        let line = Text::Formulas.read().lines().filter(|line| !line.starts_with('#')).find_map(|line| {
             let mut columns = line.split(';').map(str::trim);
             let (types, needs, since) = (columns.next()?, columns.next()?, columns.next()?);
             let fits = types.split(' ').any(|kind| kind == word)

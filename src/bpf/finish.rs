@@ -39,7 +39,7 @@ struct Finish<'a> {
     record: &'a mut Record,
 }
 
-/// Fills program arrays, pins what was loaded, attaches, and writes the record. `false`: a program could not be
+/// Fills program arrays, attaches what was loaded, and writes the record. `false`: a program could not be
 /// attached and gave way to another, so that must be loaded first.
 ///
 /// # Errors
@@ -48,13 +48,14 @@ pub fn finish(work: &mut Work<'_>, store: &Store, outside: &Outside, out: &Out) 
     let start = Instant::now();
     let failed = |fault| Object(fault, start);
     let job = &work.plan.job;
-    let (opened, before) = (work.opened.as_ref(), work.record.refused.len());
+    let opened = work.opened.get().and_then(|opened| opened.as_ref().ok());
+    let before = work.record.refused.len();
     let mut finish = Finish { job, store, outside, opened, made: Vec::new(), out, record: &mut work.record };
     if let Some(opened) = opened {
         finish.fill_program_arrays(opened).map_err(failed)?;
         for program in &job.programs {
             if let Some(span) = work.tried.get_mut(&program.name).and_then(Option::take) {
-                finish.pin_and_attach(program, span, opened).map_err(failed)?;
+                finish.attach(program, span, opened).map_err(failed)?;
             }
         }
         if finish.record.refused.len() > before {
@@ -97,7 +98,7 @@ impl Finish<'_> {
                 }
                 let handler = opened.loaded.iter().find(|(name, _)| name.as_str() == program);
                 // A handler that is optional and failed leaves its slot empty: the tail call falls through.
-                let Some((_, handler)) = handler else { continue };
+                let Some((_, (handler, _))) = handler else { continue };
                 let number = handler.as_raw_fd().to_ne_bytes();
                 bpf::write_entry(array.fd.as_fd(), &index.to_ne_bytes(), &number).map_err(|e| {
                     Fault::io(Cause::Map, format!("map {name}: put program {program} at index {index}"), &e)
@@ -126,18 +127,14 @@ impl Finish<'_> {
         Ok(())
     }
 
-    fn pin_and_attach(&mut self, program: &ProgramJob, span: Span, opened: &Opened) -> Result<(), Fault> {
+    fn attach(&mut self, program: &ProgramJob, span: Span, opened: &Opened) -> Result<(), Fault> {
         let job = self.job;
         let in_program = |fault: Fault| fault.about(format_args!("program {}", program.name));
-        let Some(fd) = opened.loaded.get(&program.name).map(AsFd::as_fd) else { return Ok(()) };
-        let path = self.store.stage().pin(&job.name, Shelf::Progs, &program.name);
-        bpf::pin(fd, &path).map_err(|e| in_program(of_pin(&e, &path)))?;
-        let identity = bpf::program_identity(fd)
-            .map_err(|e| in_program(Fault::io(Cause::Pin, format!("look at {}", path.display()), &e)))?;
+        let Some((fd, identity)) = opened.loaded.get(&program.name) else { return Ok(()) };
         let (before, mut spans) = (self.record.links.len(), Vec::new());
         let attached = program.attach.iter().try_for_each(|wish| {
             let start = Instant::now();
-            let attached = self.attach_tracing(program, wish, fd);
+            let attached = self.attach_tracing(program, wish, fd.as_fd());
             spans.resize(self.record.links.len() - before, self.out.span(start));
             attached
         });
@@ -146,9 +143,9 @@ impl Finish<'_> {
         {
             self.out.refused(&job.name, refused, self.record);
             self.let_go(before)?;
-            return remove(&path);
+            return remove(&self.store.stage().pin(&job.name, Shelf::Progs, &program.name));
         }
-        self.record.programs.push((program.name.clone(), identity));
+        self.record.programs.push((program.name.clone(), *identity));
         let facts = [
             ("kind", program.kind.word().to_owned()),
             ("id", identity.id.to_string()),
@@ -256,7 +253,7 @@ impl Finish<'_> {
         self.out.send(&Event::Begin(id.to_owned()));
         let path = self.store.live().pin(&self.job.name, Shelf::Progs, &plan.job.program);
         let program = match self.opened {
-            Some(opened) => opened.loaded.get(&plan.job.program).map(AsFd::as_fd),
+            Some(opened) => opened.loaded.get(&plan.job.program).map(|(fd, _)| fd.as_fd()),
             None => self.outside.program(&path),
         };
         let absent = || Fault::new(Cause::Attach, "its program is not loaded");

@@ -1,8 +1,8 @@
-//! Loading: every program of every object goes through the verifier, on all CPUs at once.
+//! Loading: a program goes through the verifier, and is pinned in the stage.
 
 use std::{
-    cmp::Reverse,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
+    sync::PoisonError,
     time::Instant,
 };
 
@@ -16,20 +16,20 @@ use aya_obj::{
 
 use super::{
     child::{GaveUp, Out, Work},
-    crew,
-    fault::{of_load, of_no_target},
+    crew::Weight,
+    fault::{of_load, of_no_target, of_pin},
     job::ProgramJob,
     kind::Kind,
     open::{KernelBtf, Opened},
+    store::{Shelf, Store},
     wire::{Event, Span},
 };
 use crate::{
-    config::PinName,
     error::{Cause, Fault},
     facts::KernelVersion,
     sys::{
+        bpf::{self, ProgramIdentity},
         load::{NewProgram, Records, load_program},
-        process,
     },
 };
 
@@ -39,86 +39,93 @@ const LOG_SIZES: [usize; 3] = [64 << 10, 1 << 20, 16 << 20];
 const LOG_TOLD: usize = 1000 << 10;
 
 /// One program waiting for the verifier.
-struct Load<'a, 'w> {
-    /// Which of the works it belongs to.
-    work: usize,
-    object: &'a PinName,
+pub struct Load<'a, 'w> {
+    work: &'w Work<'a>,
     job: &'a ProgramJob,
     opened: &'w Opened,
 }
 
-type Loaded<'a> = (usize, &'a ProgramJob, Span, Result<OwnedFd, Fault>);
+/// What became of one, and when.
+pub type Loaded<'a> = (&'a ProgramJob, Span, Result<(OwnedFd, ProgramIdentity), Fault>);
 
-/// Loads all programs that are wanted and were not tried yet on all CPUs: the kernel verifies programs of privileged
-/// loaders concurrently.
-///
-/// # Errors
-/// [`GaveUp`] when a required program failed; it was reported.
-pub fn load_programs(works: &mut [Work<'_>], btf: &KernelBtf<'_>, out: &Out) -> Result<(), GaveUp> {
-    // Once for the first choices, and again as long as one of them gave way to another.
-    loop {
-        let queue = next_in_line(works);
-        if queue.is_empty() {
-            return Ok(());
-        }
-        let threads = process::usable_cpus().min(queue.len());
-        // A log for all loads of a thread: what is given back is not used again.
-        let done = crew::Done::default();
-        crew::work(queue.len(), threads, &|at, log| {
-            let Some(load) = queue.get(at) else { return };
-            let (job, start) = (load.job, Instant::now());
-            out.send(&Event::Begin(format!("program {}/{}", load.object, job.name)));
-            let result = load_one(load, btf, log);
-            crew::note(&done, (load.work, job, out.span(start), result));
-        });
-        settle(crew::all(done), works, out)?;
-    }
-}
-
-fn next_in_line<'a, 'w>(works: &'w [Work<'a>]) -> Vec<Load<'a, 'w>> {
-    let mut queue = Vec::new();
-    for (at, work) in works.iter().enumerate().filter(|(_, work)| !work.lost) {
-        let (Some(opened), plan) = (&work.opened, work.plan) else { continue };
-        let untried = plan.job.programs.iter().filter(|program| !work.tried.contains_key(&program.name));
-        let wanted = untried.filter(|program| program.is_wanted(&work.record.refused));
-        queue.extend(wanted.map(|job| Load { work: at, object: &plan.job.name, job, opened }));
-    }
-    // The longest first: nobody is to wait for one that was begun last.
-    queue.sort_by_key(|load| Reverse(look_up(&load.opened.object, load.job).map(|(_, code)| code.instructions.len())));
-    queue
+/// The programs of an object that are wanted and were not tried yet.
+pub fn next_in_line<'a, 'w>(work: &'w Work<'a>) -> impl Iterator<Item = Load<'a, 'w>> {
+    let opened = work.opened.get().and_then(|opened| opened.as_ref().ok()).filter(|_| !work.lost);
+    let programs = opened.into_iter().flat_map(|opened| work.plan.job.programs.iter().map(move |job| (opened, job)));
+    let untried = programs.filter(|(_, job)| !work.tried.contains_key(&job.name));
+    let wanted = untried.filter(|(_, job)| job.is_wanted(&work.record.refused));
+    wanted.map(|(opened, job)| Load { work, job, opened })
 }
 
 /// Takes note of what became of each program.
-fn settle(results: Vec<Loaded<'_>>, works: &mut [Work<'_>], out: &Out) -> Result<(), GaveUp> {
+///
+/// # Errors
+/// [`GaveUp`] when a required program failed; it was reported.
+pub fn settle(works: &mut [Work<'_>], out: &Out) -> Result<(), GaveUp> {
     let mut gave_up = false;
-    for (at, program, span, result) in results {
-        let Some(work) = works.get_mut(at) else { continue };
+    for work in works {
         let object = &work.plan.job;
-        let optional = object.optional || program.optional;
-        work.tried.insert(program.name.clone(), Some(span));
-        match result {
-            Ok(fd) => {
-                if let Some(opened) = &mut work.opened {
-                    opened.loaded.insert(program.name.clone(), fd);
+        for (program, span, result) in work.loaded.get_mut().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            work.tried.insert(program.name.clone(), Some(span));
+            match result {
+                Ok(loaded) => {
+                    if let Some(Ok(opened)) = work.opened.get_mut() {
+                        opened.loaded.insert(program.name.clone(), loaded);
+                    }
                 }
-            }
-            Err(fault) if let Some(refused) = program.refused(&fault) => {
-                out.refused(&object.name, refused, &mut work.record)
-            }
-            Err(fault) => {
-                gave_up |= !optional;
-                work.lost |= !program.optional;
-                let id = format!("program {}/{}", object.name, program.name);
-                out.send(&Event::Failed { id, optional, span, fault });
+                Err(fault) if let Some(refused) = program.refused(&fault) => {
+                    out.refused(&object.name, refused, &mut work.record)
+                }
+                Err(fault) => {
+                    let optional = object.optional || program.optional;
+                    gave_up |= !optional;
+                    work.lost |= !program.optional;
+                    let id = format!("program {}/{}", object.name, program.name);
+                    out.send(&Event::Failed { id, optional, span, fault });
+                }
             }
         }
     }
     if gave_up { Err(GaveUp) } else { Ok(()) }
 }
 
-fn load_one(load: &Load<'_, '_>, btf: &KernelBtf<'_>, log: &mut Vec<u8>) -> Result<OwnedFd, Fault> {
-    let Load { job, opened, .. } = load;
-    verify(&new_program(job, &opened.object, opened.btf.as_ref(), btf)?, job.kind, log)
+impl Load<'_, '_> {
+    /// How much it comes before others: about how long it takes.
+    pub fn weight(&self) -> Weight {
+        let code = look_up(&self.opened.object, self.job).map_or(0, |(_, code)| code.instructions.len());
+        (!self.work.plan.job.optional, false, code as u64)
+    }
+
+    /// Puts it behind the indexes that name it, as far as that works: to see to it, and to tell, is the business of
+    /// [`super::finish`]. Here, because for each jump that the kernel patches all CPUs must answer, and one that sleeps is
+    /// waited for (prog_array_map_poke_run() in kernel/bpf/arraymap.c): 0.3 ms.
+    fn fill_slots(&self, fd: &OwnedFd) {
+        for map in &self.opened.maps {
+            let wish = self.work.plan.job.maps.get(map.name.as_str());
+            let slots = wish.into_iter().flat_map(|wish| &wish.programs);
+            for (index, _) in slots.filter(|(_, program)| program.as_str() == self.job.name.as_str()) {
+                let _ = bpf::write_entry(map.fd.as_fd(), &index.to_ne_bytes(), &fd.as_raw_fd().to_ne_bytes());
+            }
+        }
+    }
+
+    /// Loads it, and leaves what became of it with its object.
+    pub fn carry_out(&self, store: &Store, btf: &KernelBtf<'_>, out: &Out, log: &mut Vec<u8>) {
+        let (job, object, start) = (self.job, &self.work.plan.job.name, Instant::now());
+        out.send(&Event::Begin(format!("program {object}/{}", job.name)));
+        let result = new_program(job, &self.opened.object, self.opened.btf.as_ref(), btf)
+            .and_then(|new| verify(&new, job.kind, log))
+            .and_then(|fd| {
+                let path = store.stage().pin(object, Shelf::Progs, &job.name);
+                bpf::pin(fd.as_fd(), &path).map_err(|e| of_pin(&e, &path))?;
+                let identity = bpf::program_identity(fd.as_fd())
+                    .map_err(|e| Fault::io(Cause::Pin, format!("look at {}", path.display()), &e))?;
+                self.fill_slots(&fd);
+                Ok((fd, identity))
+            });
+        let loaded = (job, out.span(start), result);
+        self.work.loaded.lock().unwrap_or_else(PoisonError::into_inner).push(loaded);
+    }
 }
 
 /// A program as the kernel is asked to load it; `own`: the object's BTF in the kernel.

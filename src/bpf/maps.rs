@@ -1,25 +1,21 @@
-//! Maps of all objects, made or taken over on all CPUs: large ones take milliseconds, most of it for zeros.
+//! Maps of objects, made or taken over.
 
 use std::{
-    cmp::Reverse,
-    fs, iter,
+    fs,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     path::Path,
     time::{Duration, Instant},
 };
 
-use aya_obj::{EbpfSectionKind, generated::bpf_map_type};
+use aya_obj::EbpfSectionKind;
 
 use super::{
-    child::{Out, Work},
-    crew, entries,
+    entries,
     fault::{of_new_map, of_pin},
     job::Job,
     layout::{Fate, Layout, Machine, fate},
     outside::Outside,
-    plan::BpfPlan,
     store::{Shelf, Store},
-    wire::Event,
 };
 use crate::{
     config::{MapWish, PinName},
@@ -27,12 +23,8 @@ use crate::{
     sys::{
         bpf::{self, MapIdentity, Pinned},
         load::{NewMap, create_map, freeze_map},
-        process,
     },
 };
-
-/// Maps for which a thread more is worth starting: large ones take milliseconds, a thread a tenth of one.
-const MAPS_EACH: usize = 4;
 
 /// One map of an object.
 pub struct OpenedMap {
@@ -48,88 +40,25 @@ pub struct OpenedMap {
     pub made: (Instant, Duration),
 }
 
-/// What became of the maps of one object, in the order of its definitions.
-pub type Made = Result<Vec<OpenedMap>, Fault>;
-
-/// One map to be made.
-pub struct Task<'w> {
-    /// The place of its object.
-    place: usize,
-    /// Which of the object's maps it is.
-    at: usize,
-    job: &'w Job,
-    btf: Option<&'w OwnedFd>,
-    name: &'w str,
-    map: &'w aya_obj::Map,
-}
-
-/// What became of one map: the places of its task, and the map.
-pub type Done = crew::Done<(usize, usize, Result<OpenedMap, Fault>)>;
-
-/// As many threads as are worth it for the maps of all objects.
-pub fn threads(plan: &BpfPlan) -> usize {
-    let maps: usize = plan.loads().map(|object| object.job.maps.iter().count()).sum();
-    process::usable_cpus().min(maps / MAPS_EACH)
-}
-
-/// Hands the maps of an object out to be made.
-pub fn hand_out<'w>(work: &'w Work<'_>, place: usize, give: &dyn Fn(Task<'w>)) {
-    let (Some(opened), job) = (&work.opened, &work.plan.job) else { return };
-    let btf = opened.btf.as_ref();
-    for (at, (name, map)) in opened.defined.iter().enumerate() {
-        give(Task { place, at, job, btf, name, map });
-    }
-}
-
-impl Task<'_> {
-    /// Says what for.
-    pub fn tell(&self, out: &Out) {
-        out.send(&Event::Begin(format!("object {}", self.job.name)));
-    }
-
-    /// Makes the map.
-    pub fn carry_out(&self, store: &Store, machine: Machine, outside: &Outside, done: &Done) {
-        crew::note(done, (self.place, self.at, make(self, store, machine, outside)));
-    }
-}
-
-/// What became of the maps of so many objects.
-pub fn all(done: Done, objects: usize) -> Vec<Made> {
-    let mut done = crew::all(done);
-    // Of more than one fault the first counts: the others may come of it.
-    done.sort_by_key(|(place, at, _)| (*place, *at));
-    let mut all: Vec<Made> = iter::repeat_with(|| Ok(Vec::new())).take(objects).collect();
-    for (place, _, made) in done {
-        match (all.get_mut(place), made) {
-            (Some(Ok(maps)), Ok(map)) => maps.push(map),
-            (Some(all @ Ok(_)), Err(fault)) => *all = Err(fault),
-            _ => {}
-        }
-    }
-    all
-}
-
-/// When a map's turn is. Maps of maps last: the kernel wants to see a map like the ones they will hold. The largest first,
-/// since nobody is to wait for one that was begun last.
-pub fn turn(map: &aya_obj::Map) -> (bool, Reverse<u64>) {
-    (is_map_of_maps(map), Reverse(bytes(map)))
-}
-
 /// About what it will hold.
-fn bytes(map: &aya_obj::Map) -> u64 {
+pub fn bytes(map: &aya_obj::Map) -> u64 {
     let entry = u64::from(map.key_size()) + u64::from(map.value_size());
     u64::from(map.max_entries()).saturating_mul(entry.max(1))
 }
 
-fn is_map_of_maps(map: &aya_obj::Map) -> bool {
-    [bpf_map_type::BPF_MAP_TYPE_ARRAY_OF_MAPS, bpf_map_type::BPF_MAP_TYPE_HASH_OF_MAPS]
-        .iter()
-        .any(|kind| *kind as u32 == map.map_type())
-}
-
 /// One map in the stage: taken over from the live generation where the policy says so, or new.
-fn make(task: &Task<'_>, store: &Store, machine: Machine, outside: &Outside) -> Result<OpenedMap, Fault> {
-    let Task { job, btf, name, map, .. } = *task;
+///
+/// # Errors
+/// A [`Cause::Map`], [`Cause::Pin`] or [`Cause::Limit`] fault.
+pub fn make(
+    job: &Job,
+    name: &str,
+    map: &aya_obj::Map,
+    btf: Option<&OwnedFd>,
+    store: &Store,
+    machine: Machine,
+    outside: &Outside,
+) -> Result<OpenedMap, Fault> {
     let wish = &job.maps.get(name).cloned().unwrap_or_default();
     let (start, of_map) = (Instant::now(), |fault: Fault| fault.about(format_args!("map {name}")));
     let pin = pin_name(name)?;

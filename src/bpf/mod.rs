@@ -39,6 +39,7 @@ mod maps;
 mod open;
 mod outside;
 mod parent;
+mod pipeline;
 mod plan;
 mod probe;
 mod proof;

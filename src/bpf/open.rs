@@ -1,11 +1,12 @@
 //! From bytes to programs: aya-obj parses the object, and once its maps are there, its programs are relocated.
 
 use std::{
+    cmp::Reverse,
     collections::{HashMap, HashSet},
     mem,
     os::fd::{AsRawFd, OwnedFd, RawFd},
     path::Path,
-    sync::OnceLock,
+    sync::{Mutex, OnceLock, PoisonError},
 };
 
 use aya_obj::{
@@ -19,29 +20,38 @@ use super::{
     fault::{of_btf, of_parse, of_relocation},
     job::Job,
     kind::Kind,
-    maps::{OpenedMap, fill_maps_of_maps, turn},
+    layout::Machine,
+    maps::{self, OpenedMap, fill_maps_of_maps},
     outside::{KERNEL_BTF, Outside},
     rewrite,
+    store::Store,
 };
 use crate::{
     config::{PinName, Table},
     error::{Cause, Fault},
     facts::KernelVersion,
-    sys::load::load_btf,
+    sys::{bpf::ProgramIdentity, load::load_btf},
 };
 
-/// An object; once it has taken its maps, its programs are ready to load.
+/// An object whose maps are being made, by many at once.
+pub struct Parsed {
+    object: Object,
+    btf: Option<OwnedFd>,
+    /// Its maps as it defines them, the largest first.
+    pub defined: Vec<(String, aya_obj::Map)>,
+    made: Mutex<Vec<(usize, Result<OpenedMap, Fault>)>>,
+}
+
+/// An object that has its maps; its programs are ready to load.
 pub struct Opened {
     /// Its programs and functions, relocated.
     pub object: Object,
     /// Its BTF in the kernel.
     pub btf: Option<OwnedFd>,
-    /// Its maps as it defines them, in their [`turn`].
-    pub defined: Vec<(String, aya_obj::Map)>,
     /// Its maps, by name: they exist and are pinned in the stage.
     pub maps: Vec<OpenedMap>,
-    /// Its loaded programs, by name.
-    pub loaded: Table<PinName, OwnedFd>,
+    /// Its loaded programs, by name: they are pinned in the stage.
+    pub loaded: Table<PinName, (OwnedFd, ProgramIdentity)>,
 }
 
 /// The running kernel's BTF, parsed at most once and only when something needs it: 45 ms and 17 MB.
@@ -72,32 +82,42 @@ impl KernelBtf<'_> {
 ///
 /// # Errors
 /// What [`of_parse`] and [`of_relocation`] say.
-pub fn open(job: &Job, kernel_btf: &KernelBtf<'_>) -> Result<Opened, Fault> {
+pub fn open(job: &Job, kernel_btf: &KernelBtf<'_>) -> Result<Parsed, Fault> {
     let mut object = read(job)?;
     let btf = type_info(&mut object, KernelVersion::running())?
         .and_then(|btf| load_btf(&btf, kernel_btf.outside.token()).ok());
     relocate_types(job, &mut object, kernel_btf)?;
     let mut defined: Vec<_> = mem::take(&mut object.maps).into_iter().collect();
-    defined.sort_by(|(a, one), (b, other)| (turn(one), a).cmp(&(turn(other), b)));
-    Ok(Opened { object, btf, defined, maps: Vec::new(), loaded: Table::default() })
+    defined.sort_by(|(a, one), (b, other)| (Reverse(maps::bytes(one)), a).cmp(&(Reverse(maps::bytes(other)), b)));
+    Ok(Parsed { object, btf, defined, made: Mutex::default() })
 }
 
-impl Opened {
-    /// Takes the maps that were made of its definitions, in their order.
+impl Parsed {
+    /// Makes one of its maps.
+    pub fn make(&self, at: usize, job: &Job, store: &Store, machine: Machine, outside: &Outside) {
+        let Some((name, map)) = self.defined.get(at) else { return };
+        let made = maps::make(job, name, map, self.btf.as_ref(), store, machine, outside);
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).push((at, made));
+    }
+
+    /// Goes on with the maps that were made of all its definitions.
     ///
     /// # Errors
-    /// A [`Cause::Map`] fault, and what [`of_relocation`] says.
-    pub fn take_maps(&mut self, job: &Job, made: Vec<OpenedMap>) -> Result<(), Fault> {
-        fill_maps_of_maps(job, &made)?;
-        let pairs = self.defined.iter().zip(&made);
+    /// The first [`Cause::Map`] fault: others may come of it. What [`of_relocation`] says.
+    pub fn take_maps(self, job: &Job) -> Result<Opened, Fault> {
+        let Self { mut object, btf, defined, made } = self;
+        let mut made = made.into_inner().unwrap_or_else(PoisonError::into_inner);
+        made.sort_by_key(|(at, _)| *at);
+        let mut maps = made.into_iter().map(|(_, map)| map).collect::<Result<Vec<_>, _>>()?;
+        fill_maps_of_maps(job, &maps)?;
+        let places = defined.iter().zip(&maps);
         relocate(
-            &mut self.object,
-            pairs.map(|((name, map), made)| (name.as_str(), made.fd.as_raw_fd(), map)),
+            &mut object,
+            places.map(|((name, map), made)| (name.as_str(), made.fd.as_raw_fd(), map)),
             KernelVersion::running(),
         )?;
-        self.maps = made;
-        self.maps.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(())
+        maps.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(Opened { object, btf, maps, loaded: Table::default() })
     }
 }
 

@@ -58,9 +58,8 @@ impl Outside {
     /// [`delegate::token`] says.
     pub fn gather(plan: &BpfPlan) -> Result<Self, Fault> {
         let mut outside = Self { room: Room::of_cgroup(), ..Self::default() };
-        // Both remember what they have read once.
+        // It remembers what it has asked once.
         KernelVersion::running();
-        cpu::online();
         let (live, stage) = (plan.store.live(), plan.store.stage());
         make_dir(stage.path())?;
         let has_live = exists(live.path())?;
@@ -126,6 +125,10 @@ impl Outside {
             self.take_file(Path::new(KERNEL_BTF));
         }
         for wish in job.programs.iter().flat_map(|program| &program.attach) {
+            if matches!(wish, AttachWish::PerfEvent { .. }) {
+                // As above.
+                cpu::online();
+            }
             for path in attach::texts(wish) {
                 if !self.texts.iter().any(|(taken, _)| *taken == path) {
                     let text = file::text(&path).map_err(|e| file::errno(&e));

@@ -96,7 +96,8 @@ fn attempt(
             if !cfg!(hostile) {
                 process::leave_standard_descriptors(&writer);
             }
-            process::exit_now(in_child(plan, needs, without, &Out::new(File::from(writer), began)))
+            let code = in_child(plan, needs, without, Out::new(File::from(writer), began));
+            process::exit_now(code)
         }
     };
     drop(writer);
@@ -182,7 +183,7 @@ fn unusable(at: &str, how: &str) -> Fault {
     }
 }
 
-fn in_child(plan: &BpfPlan, needs: Needs, without: &[String], out: &Out) -> i32 {
+fn in_child(plan: &BpfPlan, needs: Needs, without: &[String], out: Out) -> i32 {
     if KernelVersion::running() < (KernelVersion { major: 5, minor: 11 }) {
         // Maps and programs were charged to it until 97306be45fbe. Where it cannot be raised, a map that does not fit
         // says so.
@@ -201,9 +202,12 @@ fn in_child(plan: &BpfPlan, needs: Needs, without: &[String], out: &Out) -> i32 
     process::die_with_parent();
     limit::die_first();
     limit::bound_loader(memory(plan));
-    let end = child::run(plan, without, Machine { page: process::page_size(), cpus: cpu::possible() }, out);
+    let end = child::run(plan, without, Machine { page: process::page_size(), cpus: cpu::possible() }, &out);
     #[cfg(hostile)]
     hostile::run();
+    // The parent takes in what was said while this process ends.
+    drop(out);
+    process::close_standard_descriptors();
     match end {
         Ok(()) => 0,
         Err(child::GaveUp) => 1,

@@ -16,6 +16,9 @@ use crate::{
     sys::file,
 };
 
+/// The first version of cgroups has no word for no limit: it shows as many pages as a counter holds (PAGE_COUNTER_MAX).
+const NO_LIMIT: u64 = 1 << 62;
+
 /// The limit, and what of it new maps have taken.
 #[derive(Default)]
 pub struct Room {
@@ -66,7 +69,7 @@ fn limit() -> Option<u64> {
             // A container's own is its root, even where it is told by the name that the host has for it.
             let path = Path::new(path.trim_start_matches('/'));
             let above = path.ancestors().filter_map(|path| file::text(Path::new(root).join(path).join(file)).ok());
-            above.filter_map(|text| text.trim().parse().ok()).min()
+            above.filter_map(|text| text.trim().parse().ok()).filter(|limit| *limit < NO_LIMIT).min()
         })
         .min()
 }

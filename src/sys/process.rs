@@ -177,6 +177,15 @@ pub fn leave_standard_descriptors(fd: impl AsFd) {
     let _ = nix::unistd::dup2_stderr(&fd);
 }
 
+/// Closes this process's standard descriptors.
+#[allow(unsafe_code, reason = "they belong to nobody")]
+pub fn close_standard_descriptors() {
+    for fd in 0..=2 {
+        // SAFETY: nothing of this process owns them, and what would write to them gets EBADF.
+        unsafe { libc::close(fd) };
+    }
+}
+
 /// Waits until `fd` can be read or its other end is gone. `false`: the time was up, or a signal came.
 pub fn wait_readable(fd: impl AsFd, limit: Duration) -> bool {
     poll(&mut [PollFd::new(fd.as_fd(), PollFlags::POLLIN)], limit)

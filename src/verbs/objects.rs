@@ -124,15 +124,16 @@ impl Told {
 
     /// Everything, object by object: the object, its maps, its programs, its links.
     pub fn sorted(mut self, plan: &BpfPlan) -> Vec<Line> {
-        self.lines.sort_by_key(|line| {
-            let (kind, rest) = line.id.split_once(' ').unwrap_or((line.id.as_str(), ""));
-            let (object, name) = rest.split_once('/').unwrap_or((rest, ""));
-            let object = plan.objects.iter().position(|plan| plan.job.name.as_str() == object);
-            let kind = ["object", "map", "program", "link"].iter().position(|known| *known == kind);
-            (object, kind, name.to_owned())
-        });
+        self.lines.sort_by(|a, b| place(a, plan).cmp(&place(b, plan)));
         self.lines
     }
+}
+
+fn place<'l>(line: &'l Line, plan: &BpfPlan) -> (Option<usize>, Option<usize>, &'l str) {
+    let (kind, rest) = line.id.split_once(' ').unwrap_or((line.id.as_str(), ""));
+    let (object, name) = rest.split_once('/').unwrap_or((rest, ""));
+    let object = plan.objects.iter().position(|plan| plan.job.name.as_str() == object);
+    (object, ["object", "map", "program", "link"].iter().position(|known| *known == kind), name)
 }
 
 /// The names of facts that a child may give.

@@ -69,7 +69,7 @@ fn kernels_before_6_4_count_otherwise() {
 
 #[test]
 fn every_line_of_the_tables_makes_sense() {
-    let lines = FORMULAS.lines().filter(|line| !line.starts_with('#'));
+    let lines = Text::Formulas.read().lines().filter(|line| !line.starts_with('#'));
     for line in lines {
         let columns: Vec<_> = line.split(';').map(str::trim).collect();
         assert_eq!(columns.len(), 7, "{line}");
@@ -83,7 +83,7 @@ fn every_line_of_the_tables_makes_sense() {
             }
         }
     }
-    for line in STRUCTS.lines().filter(|line| !line.starts_with('#')) {
+    for line in Text::Structs.read().lines().filter(|line| !line.starts_with('#')) {
         assert_eq!(line.split(' ').count(), 8, "{line}");
     }
     let most = layout(T::BPF_MAP_TYPE_HASH, u32::MAX, u32::MAX, u32::MAX, 0);
