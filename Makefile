@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .SILENT:
 .DEFAULT_GOAL := build
-.PHONY: build objects test-objects run test vm-test vm-units power-test fault-test loss-test browser-test race-test image sysext small oci initramfs-test lint fuzz fuzz-min
+.PHONY: build objects test-objects run test vm-test vm-units power-test fault-test loss-test browser-test youki-test race-test image sysext small oci initramfs-test lint fuzz fuzz-min
 .PHONY: bench install deb rpm package-test clean help
 MAKEFLAGS += --no-print-directory
 
@@ -76,6 +76,11 @@ browser-test: ## slow, half a minute: the pictures of `report --svg` looked at i
 	. .ci/toolchain.sh
 	need browser
 	$(MAKE) test ARGS="--test report" HARNESS="--ignored --nocapture"
+
+youki-test: ## slow, two minutes: the containers of `make test` by youki, too (needs root)
+	. .ci/toolchain.sh
+	need youki
+	BPFBOOT_RUNTIMES=youki $(MAKE) test ARGS="--test run --test container --test render"
 
 race-test: ## slow, a minute: ten runs at once, 200 times
 	$(MAKE) test ARGS="--test race" HARNESS="--ignored --nocapture"

@@ -6,6 +6,7 @@ BPF_LINKER=0.13.0
 CARGO_DENY=0.20.2
 CARGO_DEB=3.8.0
 CARGO_GENERATE_RPM=0.21.1
+YOUKI=0.7.0
 CHECK_JSONSCHEMA=0.39.0
 KUBERNETES_VALIDATE=1.37.0
 TOOLS=$PWD/target/toolchain
@@ -88,7 +89,7 @@ choose() {
     [[ ! -x $RUSTC ]] || flags
 }
 
-# need GOAL...: install whatever the goals (build, test, guest, vm, oci, deb, rpm, package, browser, lint) lack; quiet when that is nothing.
+# need GOAL...: install whatever the goals (build, test, guest, vm, oci, deb, rpm, package, browser, youki, lint) lack; quiet when that is nothing.
 need() {
     local goal
     choose
@@ -168,9 +169,11 @@ need() {
     install_missing
     [[ " $* " != *" test "* || -x $TOOLS/schemas/bin/kubernetes-validate ]] || step schemas "Installing validators of schemas" schemas
     [[ " $* " != *" lint "* ]] || command -v cargo-deny >/dev/null || build_cargo_deny
-    [[ " $* " != *" deb "* ]] || command -v cargo-deb >/dev/null || build_packer cargo-deb $CARGO_DEB --no-default-features
+    [[ " $* " != *" deb "* ]] || command -v cargo-deb >/dev/null || build_plainly cargo-deb $CARGO_DEB --no-default-features
     [[ " $* " != *" rpm "* ]] || command -v cargo-generate-rpm >/dev/null ||
-        build_packer cargo-generate-rpm $CARGO_GENERATE_RPM
+        build_plainly cargo-generate-rpm $CARGO_GENERATE_RPM
+    [[ " $* " != *" youki "* ]] || command -v youki >/dev/null ||
+        build_plainly youki $YOUKI --no-default-features --features v2
     [[ $bpf_linker != "$TOOLS"/* || -x $bpf_linker ]] || build_bpf_linker
     flags
 }
@@ -197,8 +200,8 @@ build_cargo_deny() {
         cargo install cargo-deny --version $CARGO_DENY --locked --no-default-features --root "$TOOLS"
 }
 
-# build_packer NAME VERSION FLAG...: unoptimised, since it packs two dozen files.
-build_packer() {
+# build_plainly NAME VERSION FLAG...: unoptimised, since it does little: packs two dozen files, starts a few containers.
+build_plainly() {
     local name=$1 version=$2
     shift 2
     CARGO_PROFILE_DEV_DEBUG=false RUSTC=$RUSTC \

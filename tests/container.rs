@@ -1,4 +1,4 @@
-//! In real containers of crun and runc, on the capabilities that `caps` printed and nothing more.
+//! In real containers of crun and runc, and of youki by `make youki-test`, on the capabilities that `caps` printed and nothing more.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod common;
@@ -10,7 +10,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use common::{Ran, Sandbox, Value, binary, mount_fs, run, sandbox, wait_for};
+use common::{Ran, Sandbox, Value, binary, mount_fs, run, run_bundle, runtimes, sandbox, wait_for};
 use nix::mount::{MntFlags, umount2};
 use serde_json::json;
 
@@ -79,12 +79,7 @@ impl<'s> Bundle<'s> {
             spec["process"]["capabilities"][set] = json!(caps);
         }
         fs::write("/run/bundle/config.json", spec.to_string()).unwrap();
-        let mut command = Command::new(runtime);
-        command.args(["--root", "/run/runtime"]);
-        if runtime == "crun" {
-            command.arg("--cgroup-manager=disabled");
-        }
-        run(command.args(["run", "-b", "/run/bundle", "test"]).stdin(Stdio::null()))
+        run_bundle(runtime)
     }
 }
 
@@ -119,7 +114,7 @@ fn the_printed_capabilities_are_enough_and_none_is_too_many() {
             assert!(s.pins().is_empty(), "without {missing}: {:?}", s.pins());
         }
         // The first one loads, the second one finds all of it.
-        for runtime in ["crun", "runc"] {
+        for runtime in &runtimes() {
             let ran = bundle.run(runtime, &caps, &command).exits(0);
             assert_eq!((status(&ran, "Uid:"), status(&ran, "NoNewPrivs:")), ("1234 1234 1234 1234".into(), "1".into()));
             for set in ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"] {
@@ -244,7 +239,7 @@ fn the_image_is_small_reproducible_and_runs() {
         assert!(name == "usr/bin/bpfboot" && size.parse::<u64>().unwrap() <= MOST, "{files}");
         let spec: Value = serde_json::from_str(&fs::read_to_string("/run/bundle/config.json").unwrap()).unwrap();
         assert_eq!(spec["process"]["args"], json!(["/usr/bin/bpfboot", "apply"]));
-        for runtime in ["crun", "runc"] {
+        for runtime in &runtimes() {
             let args = ["/usr/bin/bpfboot", "--json", "-c", "-", "apply"];
             let ran = bundle.run(runtime, &[], &args);
             assert!(ran.code == Some(0) && ran.stdout.contains("\"health\":\"healthy\""), "{runtime}: {ran:#?}");

@@ -9,7 +9,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use common::{Sandbox, Value, binary, mount_fs, ok, run, sandbox};
+use common::{Sandbox, Value, binary, mount_fs, ok, run, run_bundle, runtimes, sandbox};
 use nix::mount::{MntFlags, umount2};
 
 const OBJECTS: &str = "[object.edge]\npath = \"builtin:edge\"\n[object.trace]\npath = \"builtin:trace\"\n";
@@ -76,7 +76,7 @@ fn the_published_schemas_hold() {
 }
 
 #[test]
-fn crun_and_runc_run_the_bundle() {
+fn runtimes_run_the_bundle() {
     sandbox(|s| {
         umount2("/sys/fs/cgroup", MntFlags::MNT_DETACH).unwrap();
         mount_fs("cgroup2", "/sys/fs/cgroup", "");
@@ -93,10 +93,8 @@ fn crun_and_runc_run_the_bundle() {
         let spec: Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"));
         assert!(spec["annotations"]["bpfboot.capabilities"].as_str().unwrap().contains("CAP_NET_ADMIN: networking"));
         fs::write("/run/bundle/config.json", &text).unwrap();
-        for runtime in ["crun", "runc"] {
-            let mut command = Command::new(runtime);
-            command.args(["--root", "/run/runtime"]).args((runtime == "crun").then_some("--cgroup-manager=disabled"));
-            let ran = run(command.args(["run", "-b", "/run/bundle", "test"]).stdin(Stdio::null())).exits(0);
+        for runtime in runtimes() {
+            let ran = run_bundle(&runtime).exits(0);
             assert_eq!(ran.stdout, "CapEff:\t0000000000002000\n5000\n", "{runtime}: {ran:#?}");
         }
     });

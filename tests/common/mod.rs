@@ -401,6 +401,19 @@ pub fn run(command: &mut Command) -> Ran {
     Ran::of(to_its_end(start(command), &format!("{command:?}")))
 }
 
+/// The container runtimes to test with: crun, runc, and what `BPFBOOT_RUNTIMES` names besides.
+pub fn runtimes() -> Vec<String> {
+    let more = std::env::var("BPFBOOT_RUNTIMES").unwrap_or_default();
+    ["crun", "runc"].into_iter().chain(more.split_whitespace()).map(str::to_owned).collect()
+}
+
+/// Runs the bundle /run/bundle in a container.
+pub fn run_bundle(runtime: &str) -> Ran {
+    let mut command = Command::new(runtime);
+    command.args(["--root", "/run/runtime"]).args((runtime == "crun").then_some("--cgroup-manager=disabled"));
+    run(command.args(["run", "-b", "/run/bundle", "test"]).stdin(Stdio::null()))
+}
+
 /// Starts a command that leads a process group of its own and is listened to.
 fn start(command: &mut Command) -> Child {
     command.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped());
