@@ -259,10 +259,12 @@ pub fn securebits() -> u32 {
 pub fn shrink_bounding_set(keep: u64) -> io::Result<()> {
     for capability in (0..u64::BITS).filter(|capability| keep >> capability & 1 == 0) {
         // SAFETY: prctl with plain numbers.
-        let dropped = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(capability), 0, 0, 0) };
-        match zero_is_ok(dropped) {
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => break,
-            dropped => dropped?,
+        let call = |what| unsafe { libc::prctl(what, libc::c_ulong::from(capability), 0, 0, 0) };
+        // Asking is ten times as fast as dropping what is dropped already, for which the credentials are copied.
+        match call(libc::PR_CAPBSET_READ) {
+            0 => {}
+            1 => zero_is_ok(call(libc::PR_CAPBSET_DROP))?,
+            _ => break,
         }
     }
     Ok(())
