@@ -5,7 +5,7 @@
 is "the boot" "$(</run/vm-state)" degraded
 is "bpfboot.service" "$(value ActiveState bpfboot.service)" failed
 is "its exit code" "$(value ExecMainStatus bpfboot.service)" 1
-has "its status" "$(value StatusText bpfboot.service)" "[verifier]"
+has "its status" "$(value StatusText bpfboot.service)" "[verifier: packet-bounds]"
 is "bpfboot-check.service" "$(value ActiveState bpfboot-check.service)" failed
 is "boot-complete.target" "$(value ActiveState boot-complete.target)" inactive
 holds "the rest of the boot went on" systemctl is-active multi-user.target
