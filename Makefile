@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .SILENT:
 .DEFAULT_GOAL := build
-.PHONY: build objects test-objects run test vm-test vm-units power-test fault-test loss-test browser-test youki-test race-test image sysext small oci initramfs-test lint fuzz fuzz-min
+.PHONY: build objects arm64 arm64-test test-objects run test vm-test vm-units power-test fault-test loss-test browser-test youki-test race-test image sysext small oci initramfs-test lint fuzz fuzz-min
 .PHONY: bench install deb rpm package-test clean help
 MAKEFLAGS += --no-print-directory
 
@@ -21,20 +21,20 @@ SECONDS ?= 600
 build: objects ## the static binary target/bpfboot, its eBPF objects inside
 	. .ci/toolchain.sh
 	need build
-	step static "Building target/bpfboot with $$toolchain" static build
+	step static "Building $$out/bpfboot with $$toolchain" static build
 	built=target/static/$$musl/release/bpfboot
-	cmp -s "$$built" target/bpfboot || {
-		install -m 755 "$$built" target/bpfboot
-		printf 'target/bpfboot: %s bytes\n' "$$(stat -c %s target/bpfboot)"
+	cmp -s "$$built" "$$out/bpfboot" || {
+		install -m 755 "$$built" "$$out/bpfboot"
+		printf '%s/bpfboot: %s bytes\n' "$$out" "$$(stat -c %s "$$out/bpfboot")"
 	}
 
 objects:
 	. .ci/toolchain.sh
 	need build
 	step ebpf "Building the eBPF objects with $$toolchain" ebpf build
-	mkdir -p target/ebpf
+	mkdir -p "$$out/ebpf"
 	for name in edge trace reads; do
-		built=target/ebpf-build/bpfel-unknown-none/release/$$name object=target/ebpf/$$name.bpf.o
+		built=$$out/ebpf-build/bpfel-unknown-none/release/$$name object=$$out/ebpf/$$name.bpf.o
 		[[ $$object -nt $$built ]] || OBJCOPY="$${objcopy[*]}" ebpf/lean "$$built" "$$object"
 	done
 
@@ -51,6 +51,12 @@ test-objects:
 		[[ $$object -nt $$source ]] ||
 			clang -g -O2 -target bpf -I"/usr/include/$$(cc -print-multiarch)" -c "$$source" -o "$$object"
 	done
+
+arm64: ## the same for arm64, on any machine: target/aarch64/bpfboot
+	ARCH=aarch64 $(MAKE) build
+
+arm64-test: arm64 ## slow, three minutes: it boots Debian's kernels for arm64, and loads, proves and undoes there
+	ARCH=aarch64 tests/vm/arm64.sh
 
 test: build test-objects ## build, then every test, a short one in a virtual machine, too (needs root); ARGS="--test NAME" for some
 	. .ci/toolchain.sh

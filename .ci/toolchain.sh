@@ -11,11 +11,18 @@ CHECK_JSONSCHEMA=0.39.0
 KUBERNETES_VALIDATE=1.37.0
 TOOLS=$PWD/target/toolchain
 cargo=cargo
-arch=$(uname -m)
+# ARCH: another machine's, for what `build` makes.
+arch=${ARCH:-$(uname -m)}
 musl=$arch-unknown-linux-musl
 gnu=$arch-unknown-linux-gnu
 fuzzers=target/fuzz/$gnu/release
 musl_lib=/usr/lib/$arch-linux-musl
+out=target
+if [[ $arch != "$(uname -m)" ]]; then
+    out=target/$arch
+    musl_lib=$TOOLS/$arch$musl_lib
+    export AYA_BPF_TARGET_ARCH=$arch
+fi
 PATH+=:/usr/sbin:/sbin:$TOOLS/bin
 
 die() {
@@ -68,6 +75,29 @@ install_missing() {
     hash -r
 }
 
+# foreign DIRECTORY PACKAGE...: unpacks Debian's packages for the machine $arch there, and the kernels that they depend on.
+# What apt must know for that it keeps beside, so this machine goes on without knowing of another.
+foreign() {
+    local to=$1 get=$1.apt package packages name=$arch
+    shift
+    case $arch in aarch64) name=arm64 ;; x86_64) name=amd64 ;; esac
+    rm -rf "$get"
+    mkdir -p "$get"/{lists/partial,archives/partial,root}
+    : >"$get/status"
+    local private=(-qq -o "APT::Architecture=$name" -o "APT::Architectures::=$name" -o "Dir::State::lists=$get/lists"
+        -o "Dir::State::status=$get/status" -o "Dir::Cache=$get" -o Acquire::Languages=none -o APT::Sandbox::User=root)
+    apt-get "${private[@]}" update
+    mapfile -t packages < <(
+        printf '%s\n' "$@"
+        apt-cache "${private[@]}" depends "$@" | awk '/Depends: linux-image-[0-9]/ {print $2}'
+    )
+    (cd "$get" && apt-get "${private[@]}" download "${packages[@]}")
+    for package in "$get"/*.deb; do dpkg-deb -x "$package" "$get/root"; done
+    mkdir -p "$to"
+    cp -a "$get/root/." "$to"
+    rm -rf "$get"
+}
+
 # A rustup nightly that can build std, with a bpf-linker of the same LLVM, or else Debian's packages.
 choose() {
     local root
@@ -89,13 +119,17 @@ choose() {
     [[ ! -x $RUSTC ]] || flags
 }
 
-# need GOAL...: install whatever the goals (build, test, guest, vm, oci, deb, rpm, package, browser, youki, lint) lack; quiet when that is nothing.
+# need GOAL...: install whatever the goals (build, test, guest, vm, arm64, oci, deb, rpm, package, browser, youki, lint) lack; quiet when that is nothing.
 need() {
     local goal
     choose
     want cc gcc
     want /usr/include/stdio.h libc6-dev
-    want "$musl_lib/rcrt1.o" musl-dev
+    if [[ $out == target ]]; then
+        want "$musl_lib/rcrt1.o" musl-dev
+    else
+        want clang clang
+    fi
     want cargo cargo-web
     want ld.lld lld
     if [[ $RUSTC == /usr/bin/rustc ]]; then
@@ -148,6 +182,10 @@ need() {
             want mkfs.ext4 e2fsprogs
             ;;
         oci) want umoci umoci ;;
+        arm64)
+            want qemu-system-aarch64 qemu-system-arm
+            want cpio cpio
+            ;;
         fuzz) want g++ g++ ;;
         deb) want xz xz-utils ;;
         package)
@@ -167,6 +205,7 @@ need() {
         esac
     done
     install_missing
+    [[ $out == target || -e $musl_lib/rcrt1.o ]] || step musl "Getting musl for $arch" foreign "$TOOLS/$arch" musl-dev
     [[ " $* " != *" test "* || -x $TOOLS/schemas/bin/kubernetes-validate ]] || step schemas "Installing validators of schemas" schemas
     [[ " $* " != *" lint "* ]] || command -v cargo-deny >/dev/null || build_cargo_deny
     [[ " $* " != *" deb "* ]] || command -v cargo-deb >/dev/null || build_plainly cargo-deb $CARGO_DEB --no-default-features
@@ -222,7 +261,7 @@ deny() {
 
 flags() {
     # build-std, immediate-abort and trim-paths are unstable: a stable compiler takes them when it is told to.
-    export RUSTC RUSTC_BOOTSTRAP=1 BPFBOOT_EBPF_DIR=$PWD/target/ebpf
+    export RUSTC RUSTC_BOOTSTRAP=1 BPFBOOT_EBPF_DIR=$PWD/$out/ebpf
     trim=(-Ztrim-paths --config 'profile.release.trim-paths="all"')
 
     # aya 0.16 uses one method that became stable in 1.98. Older compilers know it as a feature.
@@ -245,19 +284,22 @@ ebpf() {
     shift
     (cd ebpf && CARGO_ENCODED_RUSTFLAGS=$(rustflags "-Clinker=$bpf_linker" -Clink-arg=--btf --remap-path-prefix=src=ebpf \
         -Cllvm-args=$rolled -Clink-arg=--llvm-args=$rolled) \
-        "$cargo" "$command" --release --target bpfel-unknown-none --target-dir ../target/ebpf-build \
+        "$cargo" "$command" --release --target bpfel-unknown-none --target-dir "../$out/ebpf-build" \
         "${trim[@]}" "${build_core[@]}" "$@")
 }
 
 # The binary: static-pie on musl, std rebuilt for size, a panic is an abort without a message.
-# cc links it: musl-gcc knows no static-pie and would leave an interpreter in it.
+# cc links it: musl-gcc knows no static-pie and would leave an interpreter in it. For another machine, clang.
 static() {
-    local command=$1 link small
+    local command=$1 link small linker=(-Clinker=cc)
     shift
+    [[ $out == target ]] || linker=(-Clinker=clang "-Clink-arg=--target=$arch-linux-musl")
+    # Of this one rustc knows no static-pie, and would link the start of one to a program that is none.
+    [[ $arch != aarch64 ]] || linker+=(-Clink-arg=-Wl,-pie,--no-dynamic-linker,-z,text)
     # musl's std asks for -lunwind, of which nothing is used when a panic aborts at once.
     mkdir -p "$TOOLS/lib"
     [[ -e $TOOLS/lib/libunwind.a ]] || printf '!<arch>\n' >"$TOOLS/lib/libunwind.a"
-    link=(-Clinker=cc -Clink-self-contained=no -Ctarget-feature=+crt-static "-L$TOOLS/lib" "-L$musl_lib"
+    link=("${linker[@]}" -Clink-self-contained=no -Ctarget-feature=+crt-static "-L$TOOLS/lib" "-L$musl_lib"
         "-Zpre-link-args=-nostartfiles $musl_lib/rcrt1.o $musl_lib/crti.o" "-Clink-arg=$musl_lib/crtn.o"
         -Clink-arg=-Wl,--build-id=none -Clink-arg=-fuse-ld=lld -Clink-arg=-Wl,--icf=all,-O2)
     # Measured on the whole binary, each against all the others: the outliner 60 KB; no sinking 40 KB, without which
