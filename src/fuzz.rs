@@ -106,10 +106,11 @@ pub fn config(bytes: &[u8]) {
     });
 }
 
-/// An ELF file: what the parent does with it, and then the child.
+/// An ELF file: what the parent does with it, and then the child; what is found in it without loading it.
 pub fn object(bytes: &[u8]) {
     let Ok(job) = in_parent(|| bpf::parent(bytes)) else { return };
     in_child(|| drop(bpf::child(&job)));
+    in_child(|| drop(bpf::inspect(bytes)));
 }
 
 /// What a child says: how it ends, the size of the pieces it comes in, then the bytes.

@@ -67,6 +67,14 @@ pub fn child(job: &Job) -> Result<(), Fault> {
     Ok(())
 }
 
+/// What `inspect` finds in it.
+pub fn inspect(elf: &[u8]) -> Result<(), Fault> {
+    let bytes = Bytes { sha256: Sha256::digest(elf).into(), elf: elf.to_vec() };
+    let name = "fuzz".parse().map_err(|_| elf::damaged("name"))?;
+    let wish = ObjectWish::bare(name, ObjectSource::Builtin(String::new()));
+    super::inspect::inspect_bytes(bytes, wish, false).map(drop)
+}
+
 /// The parent listens to a child that says `bytes`, in pieces, and ends.
 pub fn pipe(bytes: &[u8], piece: usize, end: End) {
     let (mut ear, mut events) = (Ear::default(), Vec::new());

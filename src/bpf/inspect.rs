@@ -23,6 +23,8 @@ mod warnings;
 
 pub use calls::STACK_MAX;
 pub use look::inspect;
+#[cfg(any(test, fuzzing))]
+pub use look::inspect_bytes;
 pub use needs::{Since, few};
 pub use tail::{Jump, Way};
 pub use verdict::Verdict;

@@ -17,7 +17,7 @@ use super::{
         outside::Outside,
         rewrite::core_relocations,
         since::{self, List},
-        source,
+        source::{self, Bytes},
         walk::{Constants, Walk},
     },
     Inspection, Program, Subprogram, Warning,
@@ -63,11 +63,18 @@ pub fn inspect(
     load: bool,
 ) -> Result<Inspection, Fault> {
     let bytes = source::read(source, allow_untrusted)?;
+    inspect_bytes(bytes, configured.cloned().map_or_else(|| wish(source), Ok)?, load)
+}
+
+/// The same of bytes that were read; of the wish, the maps and globals count.
+///
+/// # Errors
+/// As [`inspect`].
+pub fn inspect_bytes(bytes: Bytes, mut wish: ObjectWish, load: bool) -> Result<Inspection, Fault> {
     elf::check(&bytes.elf)?;
     let shape = elf::look(&bytes.elf)?;
     let mut seen =
         Inspection { bytes: bytes.elf.len(), typed: shape.typed, globals: shape.globals, ..Inspection::default() };
-    let mut wish = configured.cloned().map_or_else(|| wish(source), Ok)?;
     let mut programs = Table::default();
     for program in &shape.programs {
         programs.insert(program.name.clone(), ProgramWish::default());

@@ -79,6 +79,8 @@ pub(super) struct Walker<'a> {
     pub(super) found: Found,
     /// By instruction, whether it saves a register around a call; by subprogram, what that comes to.
     saves: (Vec<bool>, Vec<Saved>),
+    /// The subprograms that are walked through, each called by the one before it.
+    within: Vec<usize>,
     /// The instruction that is looked at.
     at: usize,
     /// What calls without pointers into a stack gave back.
@@ -124,7 +126,8 @@ impl Walk<'_> {
         }
         let found = Found { depths: vec![None; self.subprograms.len()], ..Found::default() };
         let saves = fastcall::find(self.code, self.subprograms);
-        let mut walker = Walker { walk: self, meets, found, saves, at: 0, known: Vec::new(), steps: 0 };
+        let mut walker =
+            Walker { walk: self, meets, found, saves, within: Vec::new(), at: 0, known: Vec::new(), steps: 0 };
         walker.run(0, [Any; 5], &mut Vec::new());
         for (depth, saved) in walker.found.depths.iter_mut().zip(&walker.saves.1) {
             *depth = depth.map(|depth| saved.left(depth));
@@ -135,15 +138,26 @@ impl Walk<'_> {
 
 impl Walker<'_> {
     pub(super) fn run(&mut self, number: usize, given: [Value; 5], frames: &mut Vec<(usize, Slots)>) -> Value {
-        let Some(subprogram) = self.walk.subprograms.get(number) else { return Any };
         let alone = !given.iter().any(|value| matches!(value, Stack(..)));
         if let Some((.., back)) = self.known.iter().find(|(is, with, _)| alone && *is == number && *with == given) {
             return *back;
         }
-        // A program that calls itself is refused before the verifier looks at its stack, and one that calls too deep is, too.
-        if frames.len() > 2 * FRAMES_MAX || frames.iter().any(|(is, _)| *is == number) {
+        // A program that calls itself is refused before the verifier looks at its stack, and one that calls too deep is,
+        // too; a timer that sets itself again was walked into already.
+        if self.within.len() > 2 * FRAMES_MAX || self.within.contains(&number) {
             return Any;
         }
+        self.within.push(number);
+        let back = self.run_new(number, given, frames);
+        self.within.pop();
+        if let (true, Some(back)) = (alone, back) {
+            self.known.push((number, given, back));
+        }
+        back.unwrap_or(Any)
+    }
+
+    fn run_new(&mut self, number: usize, given: [Value; 5], frames: &mut Vec<(usize, Slots)>) -> Option<Value> {
+        let subprogram = self.walk.subprograms.get(number)?;
         if let Some(depth) = self.found.depths.get_mut(number) {
             depth.get_or_insert(0);
         }
@@ -165,7 +179,7 @@ impl Walker<'_> {
                 self.steps += 1;
                 if self.steps > STEPS_MAX {
                     self.found.vague = true;
-                    return Any;
+                    return None;
                 }
                 self.at = at;
                 match self.step(&mut state, number, at, insn, frames) {
@@ -184,11 +198,7 @@ impl Walker<'_> {
         }
         let back = back.unwrap_or(Any);
         // What points into the frame that ends is of no use.
-        let back = if matches!(back, Stack(frame, ..) if frame == number) { Any } else { back };
-        if alone {
-            self.known.push((number, given, back));
-        }
-        back
+        Some(if matches!(back, Stack(frame, ..) if frame == number) { Any } else { back })
     }
 
     fn step(

@@ -28,14 +28,16 @@ fn code(list: &[Raw]) -> Vec<bpf_insn> {
 }
 
 fn found(list: &[Raw]) -> (Found, Calls) {
+    found_with(list, None)
+}
+
+/// The same, with subprograms that are global and take so many arguments.
+fn found_with(list: &[Raw], global: Option<usize>) -> (Found, Calls) {
     let code = code(list);
     let starts = starts(&code);
     let end = |nth: usize| starts.get(nth + 1).copied().unwrap_or(code.len());
-    let subprograms: Vec<_> = starts
-        .iter()
-        .enumerate()
-        .map(|(nth, start)| Subprogram { start: *start, end: end(nth), global: None })
-        .collect();
+    let subprograms: Vec<_> =
+        starts.iter().enumerate().map(|(nth, start)| Subprogram { start: *start, end: end(nth), global }).collect();
     let found = Walk { code: &code, subprograms: &subprograms, constants: &|_, _, _| None }.all();
     let calls = Calls::of(&code, &subprograms, &found.later);
     (found, calls)
@@ -117,6 +119,14 @@ fn who_calls_themselves_come_to_an_end() {
     let (found, calls) = found(&[(0x85, 0, 1, 0, 1), EXIT, (0x85, 0, 1, 0, -1), EXIT]);
     assert_eq!(found.depths, [Some(0), Some(0)]);
     assert!(calls.chains(&[0, 0], &[]).first().unwrap().is_recursive());
+    // Global ones, which are looked at for each call alone, and a timer that sets itself again, which is no mistake.
+    let (found, calls) = found_with(&[(0x85, 0, 1, 0, 1), EXIT, (0x85, 0, 1, 0, -1), EXIT], Some(0));
+    assert_eq!(found.depths, [Some(0), Some(0)]);
+    assert!(calls.chains(&[0, 0], &[]).first().unwrap().is_recursive());
+    let set = |to| [(0x18, 2, 4, 0, to), (0, 0, 0, 0, 0), (0x85, 0, 0, 0, 170), (0x7a, 10, 0, -8, 0), EXIT];
+    let (found, calls) = self::found(&[set(4), set(-1)].concat());
+    assert_eq!((found.depths, &found.later[..]), (vec![Some(8), Some(8)], &[1][..]));
+    assert!(!calls.chains(&[8, 8], &found.later).first().unwrap().is_recursive());
 }
 
 #[test]
