@@ -62,6 +62,11 @@ fn every_exit_code_is_the_commands_own() {
 #[test]
 fn a_command_dies_of_its_signal() {
     sandbox(|s| {
+        for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT] {
+            // A shell's job in the background, and nohup, would have the command ignore them: it gets what was received.
+            // SAFETY: no handler is installed.
+            unsafe { nix::sys::signal::signal(signal, nix::sys::signal::SigHandler::SigDfl) }.unwrap();
+        }
         let harmless = ["CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "WINCH"];
         for signal in Signal::iterator().filter(|one| !harmless.contains(&&one.as_str()[3..])) {
             let ran = shell(s, "", &format!("kill -{} $$", signal as i32));
