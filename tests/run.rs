@@ -60,6 +60,7 @@ fn every_exit_code_is_the_commands_own() {
 }
 
 #[test]
+#[allow(unsafe_code, reason = "signal(2)")]
 fn a_command_dies_of_its_signal() {
     sandbox(|s| {
         for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT] {
