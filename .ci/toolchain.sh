@@ -119,7 +119,8 @@ choose() {
     [[ ! -x $RUSTC ]] || flags
 }
 
-# need GOAL...: install whatever the goals (build, test, guest, vm, arm64, oci, deb, rpm, package, browser, youki, lint) lack; quiet when that is nothing.
+# need GOAL...: install whatever the goals (build, test, guest, vm, arm64, oci, deb, rpm, package, browser, youki, lint)
+# lack; quiet when that is nothing.
 need() {
     local goal
     choose

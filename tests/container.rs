@@ -1,4 +1,5 @@
-//! In real containers of crun and runc, and of youki by `make youki-test`, on the capabilities that `caps` printed and nothing more.
+//! In real containers of crun and runc, and of youki by `make youki-test`, on the capabilities that `caps` printed and
+//! nothing more.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod common;

@@ -135,7 +135,7 @@ pub struct Work<'a> {
     /// The object once it has its maps, or why it cannot have them; nothing when it is carried over.
     pub opened: OnceLock<Result<Opened, Fault>>,
     /// Its programs that were loaded, or not, and that nobody has taken note of.
-    pub loaded: Mutex<Vec<Loaded<'a>>>,
+    pub unsettled: Mutex<Vec<Loaded<'a>>>,
     /// What is known of it so far.
     pub record: Record,
     /// When it was opened, before it had maps.
@@ -245,9 +245,9 @@ fn begin<'a>(
     });
     match read {
         Ok((parsed, record)) => {
-            let (opened, loaded) = (OnceLock::new(), Mutex::default());
+            let (opened, unsettled) = (OnceLock::new(), Mutex::default());
             let (opening, tried) = (out.span(start), Table::default());
-            Ok(Some((Work { plan, opened, loaded, record, opening, tried, lost: false }, parsed)))
+            Ok(Some((Work { plan, opened, unsettled, record, opening, tried, lost: false }, parsed)))
         }
         Err(fault) => give_up_on(job, store, btf.outside, Object(fault, start), out).map(|()| None),
     }

@@ -65,7 +65,7 @@ pub fn settle(works: &mut [Work<'_>], out: &Out) -> Result<(), GaveUp> {
     let mut gave_up = false;
     for work in works {
         let object = &work.plan.job;
-        for (program, span, result) in work.loaded.get_mut().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        for (program, span, result) in work.unsettled.get_mut().unwrap_or_else(PoisonError::into_inner).drain(..) {
             work.tried.insert(program.name.clone(), Some(span));
             match result {
                 Ok(loaded) => {
@@ -124,7 +124,7 @@ impl Load<'_, '_> {
                 Ok((fd, identity))
             });
         let loaded = (job, out.span(start), result);
-        self.work.loaded.lock().unwrap_or_else(PoisonError::into_inner).push(loaded);
+        self.work.unsettled.lock().unwrap_or_else(PoisonError::into_inner).push(loaded);
     }
 }
 

@@ -46,7 +46,6 @@ mod proof;
 mod record;
 mod rewrite;
 mod room;
-#[allow(dead_code, reason = "preflight and inspect come next")]
 mod since;
 mod sized;
 mod source;
@@ -55,7 +54,6 @@ mod store;
 mod user;
 mod values;
 mod verdict;
-#[allow(dead_code, reason = "preflight and inspect come next")]
 mod walk;
 mod wire;
 

@@ -178,11 +178,9 @@ pub fn leave_standard_descriptors(fd: impl AsFd) {
 }
 
 /// Closes this process's standard descriptors.
-#[allow(unsafe_code, reason = "they belong to nobody")]
 pub fn close_standard_descriptors() {
     for fd in 0..=2 {
-        // SAFETY: nothing of this process owns them, and what would write to them gets EBADF.
-        unsafe { libc::close(fd) };
+        let _ = nix::unistd::close(fd);
     }
 }
 
